@@ -1,0 +1,48 @@
+#ifndef INSTAR_CORE_CPU_CONTEXT_HPP
+#define INSTAR_CORE_CPU_CONTEXT_HPP
+
+// Where CPU work runs. The first argument of every operator.
+//
+//     instar::cpu_context ctx;                    // all cores this process may use
+//     instar::cpu_context two{2};                 // at most two threads
+//     tbb::task_arena mine(4);
+//     instar::cpu_context inside{mine};           // the caller's arena; it must outlive the context
+//
+// Results never depend on the number of threads. A context may be used by one thread at a time; several contexts
+// may share an arena.
+
+#include <memory>
+
+#include <oneapi/tbb/task_arena.h>
+
+#include "instar/core/error.hpp"
+#include "instar/core/memory.hpp"
+
+namespace instar {
+
+/// Execution context of the CPU: a oneTBB task arena, owned or the caller's.
+class cpu_context {
+public:
+    using memory = host_memory;
+
+    cpu_context() : owned_(std::make_unique<tbb::task_arena>()), arena_(owned_.get()) { arena_->initialize(); }
+    explicit cpu_context(int max_threads) {
+        if (max_threads < 1) throw value_error("cpu_context: max_threads must be at least 1, is " + std::to_string(max_threads));
+        owned_ = std::make_unique<tbb::task_arena>(max_threads);
+        arena_ = owned_.get();
+        arena_->initialize();
+    }
+    explicit cpu_context(tbb::task_arena& arena) : arena_(&arena) { arena_->initialize(); }
+
+    tbb::task_arena& arena() noexcept { return *arena_; }
+    /// Threads that may work at once, this one included.
+    int max_threads() const noexcept { return arena_->max_concurrency(); }
+
+private:
+    std::unique_ptr<tbb::task_arena> owned_;
+    tbb::task_arena* arena_;
+};
+
+}  // namespace instar
+
+#endif

@@ -1,0 +1,56 @@
+#ifndef INSTAR_CORE_PARALLEL_FOR_HPP
+#define INSTAR_CORE_PARALLEL_FOR_HPP
+
+// Loops on a context's threads, with results that do not depend on how many there are.
+//
+//     instar::parallel_for(ctx, n, 1024, [&](index_t begin, index_t end) { … });
+//     double s = instar::parallel_sum<double>(ctx, n, 4096, [&](index_t begin, index_t end) { return …; });
+//
+// Ranges are cut at multiples of `grain`, whatever the number of threads; sums are added in the order of the ranges.
+
+#include <algorithm>
+#include <vector>
+
+#include <oneapi/tbb/blocked_range.h>
+#include <oneapi/tbb/parallel_for.h>
+
+#include "instar/core/cpu_context.hpp"
+
+namespace instar {
+
+/// Calls f(begin, end) for consecutive ranges of `grain` indices that cover [0, n). Exceptions propagate.
+/// Runs inline when there is one range or one thread.
+template <class F>
+void parallel_for(cpu_context& ctx, index_t n, index_t grain, F&& f) {
+    if (n <= 0) return;
+    grain = std::max<index_t>(grain, 1);
+    const index_t n_ranges = (n + grain - 1) / grain;
+    if (n_ranges == 1 || ctx.max_threads() == 1) {
+        for (index_t r = 0; r < n_ranges; ++r) f(r * grain, std::min(n, (r + 1) * grain));
+        return;
+    }
+    ctx.arena().execute([&] {
+        tbb::parallel_for(
+            tbb::blocked_range<index_t>(0, n_ranges, 1),
+            [&](const tbb::blocked_range<index_t>& ranges) {
+                for (index_t r = ranges.begin(); r < ranges.end(); ++r) f(r * grain, std::min(n, (r + 1) * grain));
+            },
+            tbb::auto_partitioner());
+    });
+}
+
+/// Sum of f(begin, end) over ranges of `grain`, added in order: the same bits for any number of threads.
+template <class Sum, class F>
+Sum parallel_sum(cpu_context& ctx, index_t n, index_t grain, F&& f) {
+    if (n <= 0) return Sum{};
+    grain = std::max<index_t>(grain, 1);
+    std::vector<Sum> parts(static_cast<std::size_t>((n + grain - 1) / grain));
+    parallel_for(ctx, n, grain, [&](index_t begin, index_t end) { parts[static_cast<std::size_t>(begin / grain)] = f(begin, end); });
+    Sum total{};
+    for (const Sum& part : parts) total += part;
+    return total;
+}
+
+}  // namespace instar
+
+#endif

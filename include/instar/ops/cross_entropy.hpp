@@ -1,0 +1,56 @@
+#ifndef INSTAR_OPS_CROSS_ENTROPY_HPP
+#define INSTAR_OPS_CROSS_ENTROPY_HPP
+
+// Softmax cross-entropy over class indices, the loss and its gradient in one pass.
+//
+//     ops::softmax_cross_entropy(ctx, loss, dlogits, logits, targets, {.denominator = n_targets});
+
+#include "instar/core/tensor_view.hpp"
+
+namespace instar {
+class cpu_context;
+class cuda_context;
+}  // namespace instar
+
+namespace instar::ops {
+
+/// Row r counts when targets[r] ≥ 0. `denominator` is what the sum is divided by: usually the number of such rows, or the
+/// sum of their weights; with gradient accumulation, that of the whole batch. label_smoothing as in PyTorch.
+struct cross_entropy_options {
+    double denominator = 1.0;
+    double label_smoothing = 0.0;
+};
+
+/// loss[r] = w_r · (logsumexp(logits_r) − logits_r[t_r]) / denominator,  0 for ignored rows;
+/// dlogits = w_r · (softmax(logits_r) − onehot(t_r)) / denominator,  0 for ignored rows.
+///
+/// With label smoothing ε the target is (1 − ε)·onehot + ε/n_classes.
+///
+/// | argument                   | shape               | element         |
+/// |----------------------------|---------------------|-----------------|
+/// | loss                       | [n_rows]            | float or double |
+/// | dlogits (may alias logits) | [n_rows, n_classes] | T; may be empty |
+/// | logits                     | [n_rows, n_classes] | T               |
+/// | targets                    | [n_rows]            | int32           |
+/// | row_weights                | [n_rows] or empty   | float           |
+///
+/// Throws value_error naming the row when a target is ≥ n_classes (CPU; the CUDA kernel writes NaN to that row's loss).
+template <class T>
+void softmax_cross_entropy(cpu_context& ctx, out_view<accumulator_t<T>, 1> loss, tensor_view<T, 2> dlogits, in_view<T, 2> logits,
+                           tensor_view<const std::int32_t, 1> targets, tensor_view<const float, 1> row_weights,
+                           cross_entropy_options options);
+template <class T>
+void softmax_cross_entropy(cuda_context& ctx, out_view<accumulator_t<T>, 1> loss, tensor_view<T, 2> dlogits, in_view<T, 2> logits,
+                           tensor_view<const std::int32_t, 1> targets, tensor_view<const float, 1> row_weights,
+                           cross_entropy_options options);
+
+}  // namespace instar::ops
+
+#if !defined(INSTAR_COMPILED)
+#include "instar/ops/cpu/cross_entropy.hpp"
+#if defined(__CUDACC__) || defined(INSTAR_CUDA_EMULATED)
+#include "instar/ops/cuda/cross_entropy.cuh"
+#endif
+#endif
+
+#endif
