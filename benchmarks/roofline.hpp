@@ -1,0 +1,101 @@
+#ifndef INSTAR_BENCHMARKS_ROOFLINE_HPP
+#define INSTAR_BENCHMARKS_ROOFLINE_HPP
+
+// What this machine can do at most, measured once a process, so that a benchmark can print its share of it.
+//
+//     cpu_context ctx;
+//     for (auto _ : state) ops::gemm<float>(ctx, c, a, b);
+//     bench::report(state, ctx, {.flop = 2.0 * m * n * k});               // GFLOP/s and %_of_peak
+//     bench::report(state, ctx, {.bytes = 2.0 * n * sizeof(float)});      // GB/s and %_of_triad
+//
+// Peak: fused multiply-adds in registers, all threads at once. Triad: a = b + s·c over 48 MiB a thread, counting 12 bytes an
+// element (STREAM's way; a store that first reads its line moves 16). The best of several short runs: what the machine can
+// do, not what it does while others use it. Use ->UseRealTime() on benchmarks of several threads.
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <vector>
+
+#include <benchmark/benchmark.h>
+
+#include "instar/core/cpu_context.hpp"
+#include "instar/core/parallel_for.hpp"
+#include "instar/core/tensor.hpp"
+#include "instar/ops/cpu/simd/peak.hpp"
+
+namespace instar::bench {
+
+struct roofline {
+    double gflops = 0.0;    ///< float multiply-adds, 10⁹ FLOP a second
+    double triad_gbs = 0.0;  ///< 10⁹ bytes a second
+};
+
+namespace detail {
+
+inline double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+inline roofline measure(cpu_context& ctx) {
+    const index_t threads = ctx.max_threads();
+    roofline best;
+    std::vector<double> flop(static_cast<std::size_t>(threads));
+    for (int run = 0; run < 40; ++run) {
+        const double start = seconds();
+        parallel_for(ctx, threads, 1, [&](index_t begin, index_t end) {
+            for (index_t t = begin; t < end; ++t) {
+                benchmark::DoNotOptimize(INSTAR_SIMD_PICK(peak_fma)(300'000, &flop[static_cast<std::size_t>(t)]));
+            }
+        });
+        const double took = seconds() - start;
+        double all = 0.0;
+        for (const double f : flop) all += f;
+        best.gflops = std::max(best.gflops, all / took * 1e-9);
+    }
+    const index_t n = (index_t{48} << 20) / 12 * threads, grain = index_t{1} << 16;
+    tensor<float, 1> a({n}), b({n}), c({n});
+    for (int run = 0; run < 10; ++run) {
+        const double start = seconds();
+        parallel_for(ctx, n, grain, [&](index_t begin, index_t end) {
+            INSTAR_SIMD_PICK(triad)(a.data() + begin, b.data() + begin, c.data() + begin, 3.0f, end - begin);
+        });
+        best.triad_gbs = std::max(best.triad_gbs, 12.0 * static_cast<double>(n) / (seconds() - start) * 1e-9);
+    }
+    return best;
+}
+
+}  // namespace detail
+
+/// Of the context's threads at the active instruction set. Takes a quarter of a second the first time.
+inline roofline machine_roofline(cpu_context& ctx) {
+    static std::map<int, roofline> measured;
+    auto [place, is_new] = measured.try_emplace(ctx.max_threads());
+    if (is_new) place->second = detail::measure(ctx);
+    return place->second;
+}
+
+/// What one iteration of a benchmark does. Zeros are not reported.
+struct work {
+    double flop = 0.0;
+    double bytes = 0.0;
+};
+
+/// Sets the counters, after the loop.
+inline void report(benchmark::State& state, cpu_context& ctx, work w) {
+    using benchmark::Counter;
+    const roofline r = machine_roofline(ctx);
+    const auto n = static_cast<double>(state.iterations());
+    if (w.flop > 0.0) {
+        state.counters["GFLOP/s"] = Counter(w.flop * n * 1e-9, Counter::kIsRate);
+        state.counters["%_of_peak"] = Counter(w.flop * n * 1e-7 / r.gflops, Counter::kIsRate);
+        state.counters["peak"] = r.gflops;
+    }
+    if (w.bytes > 0.0) {
+        state.counters["GB/s"] = Counter(w.bytes * n * 1e-9, Counter::kIsRate);
+        state.counters["%_of_triad"] = Counter(w.bytes * n * 1e-7 / r.triad_gbs, Counter::kIsRate);
+        state.counters["triad"] = r.triad_gbs;
+    }
+}
+
+}  // namespace instar::bench
+
+#endif

@@ -1,0 +1,18 @@
+// Instantiates ops/pooling.hpp for float and double in instar::compiled.
+
+#include "instar/ops/pooling.hpp"
+
+namespace instar::ops {
+
+#define INSTAR_INSTANTIATE(T)                                                               \
+    template void sequence_pool_forward<T>(cpu_context&, tensor_view<T, 2>, in_view<T, 3>,  \
+                                           tensor_view<const std::uint8_t, 2>, pooling);    \
+    template void sequence_pool_backward<T>(cpu_context&, tensor_view<T, 3>, in_view<T, 2>, \
+                                            tensor_view<const std::uint8_t, 2>, pooling)
+
+INSTAR_INSTANTIATE(float);
+INSTAR_INSTANTIATE(double);
+
+#undef INSTAR_INSTANTIATE
+
+}  // namespace instar::ops

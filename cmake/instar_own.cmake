@@ -1,0 +1,26 @@
+# instar_own(target): flags for the project's own sources, always PRIVATE, so that no user inherits one.
+# instar_own(target NATIVE): a program of ours, which follows INSTAR_NATIVE too.
+
+function(instar_own target)
+    cmake_parse_arguments(PARSE_ARGV 1 arg "NATIVE" "" "")
+    set(warnings -Wall -Wextra -Wpedantic -Wconversion)
+    if(INSTAR_WERROR)
+        list(APPEND warnings -Werror)
+    endif()
+    target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:${warnings}>")
+    # nvcc's generated host code trips -Wpedantic and -Wconversion; these two are what it passes on usefully.
+    target_compile_options(${target} PRIVATE "$<$<COMPILE_LANG_AND_ID:CUDA,NVIDIA>:-Xcompiler=-Wall,-Wextra>")
+    if(INSTAR_WERROR)
+        target_compile_options(${target} PRIVATE "$<$<COMPILE_LANG_AND_ID:CUDA,NVIDIA>:-Werror=all-warnings>")
+    endif()
+    if(INSTAR_SANITIZE)
+        target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${INSTAR_SANITIZE};-fno-sanitize-recover=all;-fno-omit-frame-pointer>")
+        target_link_options(${target} PRIVATE "-fsanitize=${INSTAR_SANITIZE}")
+    endif()
+    if(INSTAR_NATIVE AND arg_NATIVE)
+        target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:-march=native>")
+    endif()
+    if(INSTAR_ENABLE_CUDA)
+        set_target_properties(${target} PROPERTIES CUDA_STANDARD_REQUIRED OFF)
+    endif()
+endfunction()

@@ -1,0 +1,168 @@
+#ifndef INSTAR_EXAMPLES_DNA_BARCODE_FIT_HPP
+#define INSTAR_EXAMPLES_DNA_BARCODE_FIT_HPP
+
+// The loop that all training tasks share: order of samples, schedule, progress, log, checkpoints, interruption.
+//
+//     fit(ctx, trainer, plan, order_of_epoch, [&](std::span<const index_t> samples, index_t step, philox rng) { return loss; });
+//
+// Everything is a function of the step: a resumed run computes the same bits as an uninterrupted one.
+
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <iostream>
+
+#include "instar/io/json.hpp"
+#include "instar/train/bert_trainer.hpp"
+#include "instar/train/checkpoint.hpp"
+#include "instar/train/interrupt.hpp"
+#include "instar/train/log.hpp"
+#include "instar/train/progress.hpp"
+
+#include "tasks.hpp"
+
+namespace dna_barcode {
+
+struct fit_plan {
+    std::string task;
+    index_t n_epochs = 1;
+    index_t batch_size = 64;
+    index_t accumulate = 1;
+    double max_lr = 1e-4;             // already scaled by the batch
+    std::uint64_t seed = 7;
+    std::string out;                  // folder of log and checkpoint; empty = neither
+    std::string checkpoint;           // default OUT/checkpoint.safetensors
+    index_t log_interval = 100;
+    bool quiet = false;
+    double checkpoint_seconds = 60.0;
+    instar::io::json fingerprint;     // what a checkpoint must agree with
+};
+
+/// One optimiser step is `accumulate` calls of `gradients`, each over batch_size samples; it returns its share of the loss.
+inline training_summary fit(cpu_context& ctx, instar::train::bert_trainer<float>& trainer, const fit_plan& plan,
+                            const std::function<std::vector<index_t>(index_t epoch)>& order_of_epoch,
+                            const std::function<double(std::span<const index_t> samples, index_t first_of_step, philox rng)>& gradients,
+                            const std::function<void(index_t epoch)>& after_epoch = {}) {
+    using namespace instar;
+    using clock = std::chrono::steady_clock;
+    training_summary summary;
+    const index_t per_step = plan.batch_size * plan.accumulate;
+    std::vector<index_t> order = order_of_epoch(0);
+    const index_t steps_per_epoch = static_cast<index_t>(order.size()) / per_step;
+    if (steps_per_epoch < 1) {
+        throw value_error(plan.task + ": " + std::to_string(order.size()) + " samples are fewer than one step of " + std::to_string(per_step) + "; lower --batch-size");
+    }
+    const index_t total = steps_per_epoch * plan.n_epochs;
+    const optim::one_cycle schedule{.max_lr = plan.max_lr, .total_steps = total};
+
+    const std::string checkpoint_path = !plan.checkpoint.empty() ? plan.checkpoint : plan.out.empty() ? "" : plan.out + "/checkpoint.safetensors";
+    auto state = nn::named_parameters(trainer.model().layout(), trainer.model().parameters());
+    state.emplace_back("adamw.m", std::vector<index_t>{trainer.model().layout().size()}, trainer.optimiser().m().data());
+    state.emplace_back("adamw.v", std::vector<index_t>{trainer.model().layout().size()}, trainer.optimiser().v().data());
+    io::json facts = plan.fingerprint;
+    facts["task"] = plan.task;
+    facts["epochs"] = plan.n_epochs;
+    facts["batch_size"] = plan.batch_size;
+    facts["accumulate"] = plan.accumulate;
+    facts["max_lr"] = plan.max_lr;
+    facts["seed"] = plan.seed;
+    facts["n_samples"] = order.size();
+    const auto save = [&](index_t step) {
+        if (checkpoint_path.empty()) return;
+        train::save_checkpoint(checkpoint_path,
+                               {.step = step, .epoch = step / steps_per_epoch, .position = step % steps_per_epoch * per_step, .n_samples = step * per_step,
+                                .seed = plan.seed, .schedule = "one_cycle", .config = facts.dump()},
+                               state);
+    };
+
+    index_t step = 0;
+    if (!checkpoint_path.empty() && std::filesystem::exists(checkpoint_path)) {
+        // The plan first: loading would overwrite a model that the checkpoint does not belong to.
+        const auto saved = train::read_checkpoint_state(checkpoint_path);
+        if (io::parse_json(saved.config, checkpoint_path) != facts) {
+            throw value_error(checkpoint_path + " is of another run: it holds " + saved.config + ", this run is " + facts.dump() + "; remove it or choose another --out");
+        }
+        train::load_checkpoint(checkpoint_path, state);
+        step = saved.step;
+        if (step < 0 || step > total) throw parse_error(checkpoint_path, "step " + std::to_string(step) + " is outside this run's " + std::to_string(total));
+        trainer.optimiser().set_steps(step);
+        if (!plan.quiet) std::cerr << plan.task << ": resuming at step " << step << " of " << total << '\n';
+    }
+
+    if (!plan.out.empty()) std::filesystem::create_directories(plan.out);
+    std::optional<train::jsonl_log> log;
+    if (!plan.out.empty()) log.emplace(plan.out + "/log.jsonl");
+    train::interrupt_guard interrupt;
+    std::optional<train::progress> progress;
+    if (!plan.quiet) {
+        progress.emplace(std::cerr, train::progress_options{.n_samples = total * per_step, .n_done = step * per_step, .label = plan.task,
+                                                            .terminal = train::is_terminal(2), .columns = train::terminal_columns(2)});
+    }
+
+    const auto start = clock::now();
+    auto last_save = start;
+    const index_t first_step = step;
+    double interval_loss = 0.0, smooth = 0.0;
+    index_t interval_steps = 0, order_epoch = 0;
+    for (; step < total; ++step) {
+        const index_t epoch = step / steps_per_epoch, in_epoch = step % steps_per_epoch;
+        if (epoch != order_epoch) {
+            order = order_of_epoch(epoch);
+            order_epoch = epoch;
+        }
+        const philox rng = philox{plan.seed, 0}.fork(static_cast<std::uint64_t>(step) + 1);
+        double loss = 0.0;
+        for (index_t a = 0; a < plan.accumulate; ++a) {
+            const auto begin = static_cast<std::size_t>(in_epoch * per_step + a * plan.batch_size);
+            loss += gradients(std::span<const index_t>(order).subspan(begin, static_cast<std::size_t>(plan.batch_size)), in_epoch * per_step,
+                              rng.fork(static_cast<std::uint64_t>(a)));
+        }
+        if (!std::isfinite(loss)) {
+            throw error(plan.task + ": the loss is not finite at step " + std::to_string(step) + "; the last checkpoint is kept; lower --lr");
+        }
+        const optim::rates rates = schedule(step);
+        trainer.update(ctx, rates);
+        interval_loss += loss;
+        ++interval_steps;
+        smooth = step == first_step ? loss : 0.95 * smooth + 0.05 * loss;
+        if (progress) progress->advance(per_step, smooth);
+        const bool last = step + 1 == total;
+        if (interval_steps == plan.log_interval || last) {
+            summary.step.push_back(static_cast<double>(step + 1));
+            summary.loss.push_back(interval_loss / static_cast<double>(interval_steps));
+            if (log) {
+                log->write({{"step", step + 1}, {"epoch", epoch}, {"loss", summary.loss.back()}, {"lr", rates.lr}, {"beta1", rates.beta1},
+                            {"seconds", std::chrono::duration<double>(clock::now() - start).count()}});
+            }
+            interval_loss = 0.0;
+            interval_steps = 0;
+        }
+        if (after_epoch && in_epoch + 1 == steps_per_epoch) after_epoch(epoch);
+        if (interrupt.requested()) {
+            save(step + 1);
+            if (progress) progress->finish();
+            throw cancelled_error(plan.task + ": interrupted at step " + std::to_string(step + 1) + " of " + std::to_string(total) +
+                                  (checkpoint_path.empty() ? std::string() : "; run the same command again to go on from " + checkpoint_path));
+        }
+        if (std::chrono::duration<double>(clock::now() - last_save).count() >= plan.checkpoint_seconds) {
+            save(step + 1);
+            last_save = clock::now();
+        }
+    }
+    if (progress) progress->finish();
+    summary.seconds = std::chrono::duration<double>(clock::now() - start).count();
+    summary.samples_per_second = static_cast<double>((total - first_step) * per_step) / std::max(summary.seconds, 1e-9);
+    summary.final_loss = summary.loss.empty() ? 0.0 : summary.loss.back();
+    return summary;
+}
+
+/// Removes the checkpoint of a finished run, once its model is saved.
+inline void drop_checkpoint(const std::string& out, const std::string& checkpoint) {
+    std::error_code ignored;
+    const std::string path = !checkpoint.empty() ? checkpoint : out + "/checkpoint.safetensors";
+    std::filesystem::remove(path, ignored);
+}
+
+}  // namespace dna_barcode
+
+#endif

@@ -1,0 +1,109 @@
+// The scores of a model: nearest neighbours, linear probe, classifier; and the 5-mer baseline.
+#include "instar/tokenize/kmer_counts.hpp"
+
+#include "tasks.hpp"
+
+namespace dna_barcode {
+
+using namespace instar;
+
+namespace {
+
+/// Queries and reference of benchmark 1: duplicates dropped within each split, labels may be missing.
+struct probe_sets {
+    partition train, test, unseen;
+    explicit probe_sets(const specimens& all)
+        : train(take_partition(all, {"train"}, duplicates::drop)),
+          test(take_partition(all, {"test"}, duplicates::drop)),
+          unseen(take_partition(all, {"test_unseen"}, duplicates::drop)) {
+        if (train.rows.empty()) throw value_error("probe: the metadata has no row of split train");
+    }
+};
+
+ops::pooling probe_pooling(const settings& s, const model_folder& folder) {
+    const std::string name = !s.pooling.empty() ? s.pooling : folder.task == "metric" && !folder.pooling.empty() ? folder.pooling : "masked_mean";
+    return name == "mean" ? ops::pooling::mean : ops::pooling::masked_mean;
+}
+
+void score_both(cpu_context& ctx, metrics_map& metrics, const std::string& prefix, const specimens& all, const probe_sets& sets, tensor_view<const float, 2> train,
+                tensor_view<const float, 2> test, tensor_view<const float, 2> unseen, index_t k, cluster::knn_metric metric) {
+    score_nearest(ctx, metrics, prefix, all, sets.train, train, sets.test, test, "test", {"species", "genus", "family"}, k, metric);
+    score_nearest(ctx, metrics, prefix, all, sets.train, train, sets.unseen, unseen, "test_unseen", {"genus", "family"}, k, metric);
+}
+
+}  // namespace
+
+void probe_nearest(cpu_context& ctx, const settings& s, const specimens& all, const model_folder& folder, const std::string& prefix, metrics_map& metrics) {
+    const probe_sets sets(all);
+    const auto pooling = probe_pooling(s, folder);
+    const auto embed = [&](const partition& p) { return embed_barcodes(ctx, folder.model, folder.encoder, p.barcodes, pooling); };
+    const auto train = embed(sets.train), test = embed(sets.test), unseen = embed(sets.unseen);
+    score_both(ctx, metrics, prefix, all, sets, train, test, unseen, s.n_neighbors, s.metric == "euclidean" ? cluster::knn_metric::euclidean : cluster::knn_metric::cosine);
+}
+
+void probe_linear(cpu_context& ctx, const settings& s, const specimens& all, const model_folder& folder, const std::string& prefix, metrics_map& metrics) {
+    const probe_sets sets(all);
+    const label_table species(all, "species", sets.train.rows);
+    const auto labels = species.of(all, sets.train.rows);
+    partition labelled;
+    std::vector<std::int32_t> y;
+    for (std::size_t i = 0; i < labels.size(); ++i) {
+        if (labels[i] < 0) continue;
+        labelled.rows.push_back(sets.train.rows[i]);
+        labelled.barcodes.push_back(sets.train.barcodes[i]);
+        y.push_back(labels[i]);
+    }
+    if (y.empty() || sets.test.rows.empty()) return;
+    const auto pooling = probe_pooling(s, folder);
+    const auto x = embed_barcodes(ctx, folder.model, folder.encoder, labelled.barcodes, pooling);
+    const auto queries = embed_barcodes(ctx, folder.model, folder.encoder, sets.test.barcodes, pooling);
+    const auto predicted = linear_probe(ctx, x, y, static_cast<index_t>(species.names.size()), queries, {.seed = s.seed});
+    // A species absent from train cannot be predicted: an error, not an exclusion.
+    auto truth = species.of(all, sets.test.rows);
+    for (std::size_t i = 0; i < truth.size(); ++i) {
+        const bool known = !all.label[species.rank][static_cast<std::size_t>(sets.test.rows[i])].empty();
+        if (known && truth[i] < 0) truth[i] = static_cast<std::int32_t>(species.names.size());
+    }
+    const auto scores = metrics::classification_scores(predicted, truth);
+    metrics[prefix + "linear.test.species.accuracy"] = scores.accuracy;
+    metrics[prefix + "linear.test.species.balanced_accuracy"] = scores.balanced_accuracy;
+}
+
+void score_classifier(cpu_context& ctx, const specimens& all, const model_folder& folder, const std::string& prefix, metrics_map& metrics) {
+    const partition test = take_partition(all, {"test"}, duplicates::drop);
+    if (test.rows.empty()) return;
+    const auto pooling = folder.pooling == "masked_mean" ? ops::pooling::masked_mean : ops::pooling::mean;
+    const auto pooled = embed_barcodes(ctx, folder.model, folder.encoder, test.barcodes, pooling);
+    const auto best = argmax_rows(class_probabilities(ctx, folder.model, pooled).view());
+    for (std::size_t r = 0; r < folder.classes.ranks.size(); ++r) {
+        const std::string& rank = folder.classes.ranks[r];
+        // One table over the predicted names and the true ones: a name that train lacks is an error.
+        std::map<std::string, std::int32_t> index;
+        std::vector<std::int32_t> predicted, truth;
+        const auto number = [&](const std::string& name) { return name.empty() ? -1 : index.emplace(name, static_cast<std::int32_t>(index.size())).first->second; };
+        for (std::size_t i = 0; i < test.rows.size(); ++i) {
+            predicted.push_back(number(folder.classes.names[static_cast<std::size_t>(best[i])][r]));
+            truth.push_back(number(all.label[rank_index(rank)][static_cast<std::size_t>(test.rows[i])]));
+        }
+        const auto scores = metrics::classification_scores(predicted, truth);
+        if (scores.n_counted == 0) continue;
+        const std::string name = prefix + "test." + rank;
+        metrics[name + ".accuracy"] = scores.accuracy;
+        metrics[name + ".balanced_accuracy"] = scores.balanced_accuracy;
+        metrics[name + ".f1_macro"] = scores.f1_macro;
+        metrics[name + ".f1_weighted"] = scores.f1_weighted;
+        metrics[name + ".n"] = static_cast<double>(scores.n_counted);
+    }
+}
+
+void probe_kmer_baseline(cpu_context& ctx, const specimens& all, metrics_map& metrics) {
+    const probe_sets sets(all);
+    const auto count = [&](const partition& p) {
+        const std::vector<std::string_view> views(p.barcodes.begin(), p.barcodes.end());
+        return tokenize::kmer_counts(ctx, views, {.k = 5});
+    };
+    const auto train = count(sets.train), test = count(sets.test), unseen = count(sets.unseen);
+    score_both(ctx, metrics, "baseline.5mer.", all, sets, train, test, unseen, 1, cluster::knn_metric::cosine);
+}
+
+}  // namespace dna_barcode

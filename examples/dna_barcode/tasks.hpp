@@ -1,0 +1,53 @@
+#ifndef INSTAR_EXAMPLES_DNA_BARCODE_TASKS_HPP
+#define INSTAR_EXAMPLES_DNA_BARCODE_TASKS_HPP
+
+// The subcommands. The run_ functions are what the command line calls; the others are what `recipe` puts together.
+
+#include <string>
+#include <vector>
+
+#include "evaluate.hpp"
+#include "model_folder.hpp"
+#include "settings.hpp"
+#include "specimens.hpp"
+
+namespace dna_barcode {
+
+/// Sets the defaults of a preset: small, paper or demo. Throws value_error for another name.
+void apply_preset(settings& s, const std::string& preset);
+
+/// Loss curves and other facts of a training run, for results.json and the report.
+struct training_summary {
+    std::vector<double> step, loss;                 // one point per log interval
+    double seconds = 0.0;
+    double samples_per_second = 0.0;
+    double final_loss = 0.0;
+};
+
+model_folder new_model(cpu_context& ctx, const settings& s, const specimens& all);
+training_summary pretrain(cpu_context& ctx, const settings& s, const specimens& all, model_folder& folder, const std::string& out);
+training_summary finetune(cpu_context& ctx, const settings& s, const specimens& all, model_folder& folder, const std::string& out);
+training_summary metric_learn(cpu_context& ctx, const settings& s, const specimens& all, model_folder& folder, const std::string& out);
+
+/// 1-NN scores of a model on test (species, genus, family) and test_unseen (genus, family), keys prefixed.
+void probe_nearest(cpu_context& ctx, const settings& s, const specimens& all, const model_folder& folder, const std::string& prefix, metrics_map& metrics);
+void probe_linear(cpu_context& ctx, const settings& s, const specimens& all, const model_folder& folder, const std::string& prefix, metrics_map& metrics);
+/// Accuracy of a fine-tuned classifier on test: prefix + "test.species.accuracy" and above.
+void score_classifier(cpu_context& ctx, const specimens& all, const model_folder& folder, const std::string& prefix, metrics_map& metrics);
+/// 5-mer counts, cosine 1-NN: "baseline.5mer." + the same keys.
+void probe_kmer_baseline(cpu_context& ctx, const specimens& all, metrics_map& metrics);
+
+/// {"task", "seconds", "samples_per_second", "metrics": {…}}, written aside and renamed. `out`: a folder or a .json file.
+void write_results(const std::string& out, const std::string& task, double seconds, double samples_per_second, const metrics_map& metrics);
+
+int run_pretrain(const settings& s);
+int run_finetune(const settings& s);
+int run_metric(const settings& s);
+int run_probe(const settings& s);
+int run_embed(const settings& s);
+int run_predict(const settings& s);
+int run_recipe(const settings& s);
+
+}  // namespace dna_barcode
+
+#endif

@@ -1,0 +1,176 @@
+// pretrain, finetune and metric: what each objective feeds to the shared loop.
+#include "fit.hpp"
+#include "tasks.hpp"
+
+namespace dna_barcode {
+
+using namespace instar;
+
+namespace {
+
+optim::adamw_config optimiser_of(const settings& s) { return {.weight_decay = s.weight_decay}; }
+
+fit_plan plan_of(const settings& s, const char* task, const std::string& out, const model_folder& folder) {
+    const auto& c = folder.model.config();
+    return {.task = task,
+            .n_epochs = s.epochs,
+            .batch_size = s.batch_size,
+            .accumulate = s.accumulate,
+            .max_lr = s.lr * static_cast<double>(s.batch_size * s.accumulate) / 64.0,
+            .seed = s.seed,
+            .out = out,
+            .checkpoint = s.checkpoint,
+            .log_interval = s.log_interval,
+            .quiet = s.quiet,
+            .fingerprint = {{"weight_decay", s.weight_decay}, {"substitution", s.substitution}, {"crop", s.crop}, {"d_model", c.d_model}, {"n_layers", c.n_layers},
+                            {"n_heads", c.n_heads}, {"k_mer", folder.encoder.options().k}, {"dropout", c.dropout}, {"pooling", s.pooling}}};
+}
+
+variant_options variant_of(const settings& s, const barcode_encoder& encoder) {
+    // Anchored barcodes are in frame already: the reference's random offset would only undo that.
+    return {.random_offset = !encoder.anchored(), .jitter = 0, .augment = {.substitution = static_cast<float>(s.substitution), .crop = s.crop}};
+}
+
+ops::pooling pooling_of(const std::string& name) { return name == "mean" ? ops::pooling::mean : ops::pooling::masked_mean; }
+
+/// The same network with another classifier: encoder parameters are copied by name, the head starts anew.
+nn::bert<float> with_classifier(const nn::bert<float>& from, index_t n_labels, philox rng) {
+    nn::bert_config config = from.config();
+    config.n_labels = n_labels;
+    nn::bert<float> to(config, rng);
+    for (const auto& target : to.layout().infos()) {
+        if (target.name.starts_with("classifier.")) continue;
+        for (const auto& source : from.layout().infos()) {
+            if (source.name == target.name) {
+                std::copy_n(from.parameters().data() + source.offset, source.size, to.parameters().data() + target.offset);
+            }
+        }
+    }
+    return to;
+}
+
+}  // namespace
+
+model_folder new_model(cpu_context& ctx, const settings& s, const specimens& all) {
+    const tokenize::kmer_options tokens{.k = s.k_mer, .stride = s.stride, .max_length = s.max_len, .tokenize_n = s.tokenize_n};
+    const tokenize::kmer tokenizer(tokens);
+    data::barcode_anchor anchor;
+    if (s.anchor) {
+        const partition train = take_partition(all, {"train"}, duplicates::drop);
+        const std::vector<std::string_view> views(train.barcodes.begin(), train.barcodes.end());
+        anchor = data::barcode_anchor::learn(ctx, views, {.n_columns = s.max_len});
+    }
+    nn::bert_config config{.vocab_size = tokenizer.vocab_size(),
+                           .d_model = s.d_model,
+                           .n_layers = s.n_layers,
+                           .n_heads = s.n_heads,
+                           .d_ff = s.d_ff > 0 ? s.d_ff : 4 * s.d_model,
+                           .max_positions = std::max<index_t>(512, (1536 + tokens.k - 1) / tokens.k),
+                           .n_labels = tokenizer.vocab_size() - 2,
+                           .dropout = static_cast<float>(s.dropout),
+                           .attention_dropout = static_cast<float>(s.dropout)};
+    return {nn::bert<float>(config, philox{s.seed, 1}), barcode_encoder(tokens, std::move(anchor)), "untrained", "", {}};
+}
+
+training_summary pretrain(cpu_context& ctx, const settings& s, const specimens& all, model_folder& folder, const std::string& out) {
+    // The reference's pre_training.csv: pretrain and other_heldout.
+    const partition data = take_partition(all, {"pretrain", "other_heldout"}, duplicates::drop);
+    const auto shifts = folder.encoder.shifts(ctx, data.barcodes);
+    const auto variant = variant_of(s, folder.encoder);
+    train::bert_trainer<float> trainer(folder.model, optimiser_of(s));
+    train::masked_batch masked;
+    train::mlm_options options{.mask_ratio = static_cast<float>(s.mask_ratio),
+                               .loss = s.loss == "masked" ? train::mlm_loss::masked : s.loss == "weighted" ? train::mlm_loss::weighted : train::mlm_loss::all,
+                               .masked_weight = static_cast<float>(s.masked_weight)};
+    token_batch batch;
+    fit_plan plan = plan_of(s, "pretrain", out, folder);
+    plan.fingerprint["loss"] = s.loss;
+    plan.fingerprint["mask_ratio"] = s.mask_ratio;
+    const auto summary = fit(
+        ctx, trainer, plan, [&](index_t epoch) { return train::epoch_order(static_cast<index_t>(data.rows.size()), philox{s.seed, 2}, epoch); },
+        [&](std::span<const index_t> samples, index_t, philox rng) {
+            folder.encoder.encode(ctx, batch, data.barcodes, shifts, samples, variant, rng.fork(1));
+            train::mask_tokens(masked, batch.ids.view(), options, rng.fork(2));
+            // Micro-batches count equally: each one's mean, divided by their number.
+            const double parts = static_cast<double>(s.accumulate);
+            return trainer.accumulate_mlm(ctx, masked, batch.mask.view(), masked.denominator * parts, rng.fork(3));
+        });
+    folder.task = "pretrain";
+    return summary;
+}
+
+training_summary finetune(cpu_context& ctx, const settings& s, const specimens& all, model_folder& folder, const std::string& out) {
+    const partition data = take_partition(all, {"train"}, duplicates::drop);
+    const label_table species(all, "species", data.rows);
+    if (species.names.empty()) throw value_error("finetune: no row of split train has a species");
+    const auto labels = species.of(all, data.rows);
+    std::vector<index_t> labelled;
+    for (std::size_t i = 0; i < labels.size(); ++i) {
+        if (labels[i] >= 0) labelled.push_back(static_cast<index_t>(i));
+    }
+    folder.model = with_classifier(folder.model, static_cast<index_t>(species.names.size()), philox{s.seed, 5});
+    folder.task = "finetune";
+    folder.pooling = s.pooling.empty() ? "mean" : s.pooling;
+    folder.classes.ranks = {"class", "order", "family", "genus", "species"};
+    folder.classes.names.assign(species.names.size(), std::vector<std::string>(folder.classes.ranks.size()));
+    for (std::size_t i = data.rows.size(); i-- > 0;) {  // backwards: the first row of a species decides
+        if (labels[i] < 0) continue;
+        for (std::size_t r = 0; r < folder.classes.ranks.size(); ++r) {
+            const auto& name = all.label[rank_index(folder.classes.ranks[r])][static_cast<std::size_t>(data.rows[i])];
+            if (!name.empty()) folder.classes.names[static_cast<std::size_t>(labels[i])][r] = name;
+        }
+    }
+
+    const auto shifts = folder.encoder.shifts(ctx, data.barcodes);
+    const auto variant = variant_of(s, folder.encoder);
+    train::bert_trainer<float> trainer(folder.model, optimiser_of(s));
+    token_batch batch;
+    tensor<std::int32_t, 1> targets({static_cast<index_t>(s.batch_size)});
+    fit_plan plan = plan_of(s, "finetune", out, folder);
+    plan.fingerprint["freeze_encoder"] = s.freeze_encoder;
+    return fit(
+        ctx, trainer, plan,
+        [&](index_t epoch) {
+            auto order = train::epoch_order(static_cast<index_t>(labelled.size()), philox{s.seed, 6}, epoch);
+            for (index_t& i : order) i = labelled[static_cast<std::size_t>(i)];
+            return order;
+        },
+        [&](std::span<const index_t> samples, index_t, philox rng) {
+            folder.encoder.encode(ctx, batch, data.barcodes, shifts, samples, variant, rng.fork(1));
+            for (std::size_t i = 0; i < samples.size(); ++i) targets(static_cast<index_t>(i)) = labels[static_cast<std::size_t>(samples[i])];
+            return trainer.accumulate_classification(ctx, batch.ids.view(), batch.mask.view(), targets.view(), pooling_of(folder.pooling),
+                                                     {.denominator = static_cast<double>(s.batch_size * s.accumulate)}, rng.fork(3), s.freeze_encoder);
+        });
+}
+
+training_summary metric_learn(cpu_context& ctx, const settings& s, const specimens& all, model_folder& folder, const std::string& out) {
+    const partition data = take_partition(all, {"train"}, duplicates::drop);
+    const auto genus = label_table(all, "genus", data.rows).of(all, data.rows);
+    const auto species = label_table(all, "species", data.rows).of(all, data.rows);
+    const auto shifts = folder.encoder.shifts(ctx, data.barcodes);
+    const auto variant = variant_of(s, folder.encoder);
+    folder.model = with_classifier(folder.model, 0, philox{s.seed, 7});
+    folder.task = "metric";
+    folder.pooling = s.pooling.empty() ? "masked_mean" : s.pooling;
+    train::bert_trainer<float> trainer(folder.model, optimiser_of(s));
+    token_batch batch;
+    const auto n = static_cast<index_t>(s.batch_size);
+    tensor<std::int32_t, 1> genus_of({n}), species_of({n});
+    const tensor_view<const std::int32_t, 1> ranks[] = {genus_of.view(), species_of.view()};
+    const double weights[] = {1.0 / s.accumulate, s.species_weight / s.accumulate};
+    fit_plan plan = plan_of(s, "metric", out, folder);
+    plan.fingerprint["temperature"] = s.temperature;
+    plan.fingerprint["species_weight"] = s.species_weight;
+    return fit(
+        ctx, trainer, plan, [&](index_t epoch) { return train::class_balanced_order(genus, 4, philox{s.seed, 8}, epoch); },
+        [&](std::span<const index_t> samples, index_t, philox rng) {
+            folder.encoder.encode(ctx, batch, data.barcodes, shifts, samples, variant, rng.fork(1));
+            for (std::size_t i = 0; i < samples.size(); ++i) {
+                genus_of(static_cast<index_t>(i)) = genus[static_cast<std::size_t>(samples[i])];
+                species_of(static_cast<index_t>(i)) = species[static_cast<std::size_t>(samples[i])];
+            }
+            return trainer.accumulate_sup_con(ctx, batch.ids.view(), batch.mask.view(), ranks, weights, pooling_of(folder.pooling), s.temperature, rng.fork(3));
+        });
+}
+
+}  // namespace dna_barcode

@@ -1,0 +1,210 @@
+#ifndef INSTAR_CUDA_EMULATOR_FIBER_HPP
+#define INSTAR_CUDA_EMULATOR_FIBER_HPP
+
+// A stack of its own for each emulated CUDA thread, and the jump from one to another.
+//
+//     fiber main, other(64 << 10, [](void* counter) { ++*static_cast<int*>(counter); }, &n, &main);
+//     other.start();                  // the next jump enters the function; it ends by jumping to a fiber that waits
+//     fiber::jump(main, other);
+//
+// x86-64 switches with a dozen instructions; other machines through ucontext. AddressSanitizer and ThreadSanitizer are told
+// of every switch. Each stack ends in a page that may not be touched, so an overflow stops at once instead of spreading.
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "instar/core/error.hpp"
+
+#if !(defined(__x86_64__) && defined(__linux__))
+#define INSTAR_FIBER_UCONTEXT 1
+#include <ucontext.h>
+#endif
+
+#if defined(__SANITIZE_ADDRESS__)
+#define INSTAR_FIBER_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define INSTAR_FIBER_ASAN 1
+#endif
+#endif
+#if defined(__SANITIZE_THREAD__)
+#define INSTAR_FIBER_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define INSTAR_FIBER_TSAN 1
+#endif
+#endif
+
+#if defined(INSTAR_FIBER_ASAN)
+#include <sanitizer/common_interface_defs.h>
+#endif
+#if defined(INSTAR_FIBER_TSAN)
+#include <sanitizer/tsan_interface.h>
+#endif
+
+namespace instar::cuda::emulator {
+
+class fiber;
+
+namespace detail {
+
+/// Where the jump in progress comes from and goes to: a fiber that starts reads it, having no arguments of its own.
+struct jump_in_progress {
+    fiber* from = nullptr;
+    fiber* to = nullptr;
+};
+inline thread_local constinit jump_in_progress jumping{};
+
+#if !defined(INSTAR_FIBER_UCONTEXT)
+// Saves what the ABI lets a function rely on, swaps stacks, restores the other's, and returns into it.
+__attribute__((naked, noinline)) inline void switch_stack(void** /*save*/, void* /*load*/) {
+    asm("pushq %rbp\n\t"
+        "pushq %rbx\n\t"
+        "pushq %r12\n\t"
+        "pushq %r13\n\t"
+        "pushq %r14\n\t"
+        "pushq %r15\n\t"
+        "movq %rsp, (%rdi)\n\t"
+        "movq %rsi, %rsp\n\t"
+        "popq %r15\n\t"
+        "popq %r14\n\t"
+        "popq %r13\n\t"
+        "popq %r12\n\t"
+        "popq %rbx\n\t"
+        "popq %rbp\n\t"
+        "ret");
+}
+#endif
+
+}  // namespace detail
+
+/// A stack and where it stands. The default-constructed one stands for the host thread's own stack.
+class fiber {
+public:
+    using function = void (*)(void*);
+
+    fiber() {
+#if defined(INSTAR_FIBER_TSAN)
+        tsan_ = __tsan_get_current_fiber();
+#endif
+    }
+    /// `run(argument)` must not throw and not return: it ends with `finish`.
+    fiber(std::size_t stack_bytes, function run, void* argument) : run_(run), argument_(argument) {
+        const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+        mapped_ = (stack_bytes + page - 1) / page * page + page;
+        void* p = mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (p == MAP_FAILED) throw memory_error("emulator: cannot map a stack of " + std::to_string(mapped_) + " bytes");
+        mapping_ = static_cast<std::byte*>(p);
+        if (mprotect(mapping_, page, PROT_NONE) != 0) {
+            munmap(mapping_, mapped_);
+            throw memory_error("emulator: cannot protect a stack's last page (see vm.max_map_count)");
+        }
+        bottom_ = mapping_ + page;
+        size_ = mapped_ - page;
+#if defined(INSTAR_FIBER_TSAN)
+        tsan_ = __tsan_create_fiber(0);
+#endif
+    }
+    fiber(const fiber&) = delete;
+    fiber& operator=(const fiber&) = delete;
+    ~fiber() {
+        if (mapping_ == nullptr) return;
+#if defined(INSTAR_FIBER_TSAN)
+        __tsan_destroy_fiber(tsan_);
+#endif
+        munmap(mapping_, mapped_);
+    }
+
+    /// The next jump here enters the function from its beginning. A finished fiber may start again.
+    void start() {
+#if defined(INSTAR_FIBER_UCONTEXT)
+        if (getcontext(&context_) != 0) throw device_error("emulator: getcontext failed");
+        context_.uc_stack.ss_sp = bottom_;
+        context_.uc_stack.ss_size = size_;
+        context_.uc_link = nullptr;
+        makecontext(&context_, &fiber::enter, 0);
+#else
+        // What switch_stack pops: six registers, then the address it returns to. The slot above that address is the
+        // caller's for a debugger: zero ends a backtrace.
+        auto* top = reinterpret_cast<void**>(bottom_ + size_) - 2;
+        *top = nullptr;
+        *--top = reinterpret_cast<void*>(&fiber::enter);
+        for (int i = 0; i < 6; ++i) *--top = nullptr;
+        stack_pointer_ = top;
+#endif
+    }
+
+    /// Leaves `from`, continues `to`; returns when somebody jumps back to `from`.
+    static void jump(fiber& from, fiber& to) {
+#if defined(INSTAR_FIBER_ASAN)
+        __sanitizer_start_switch_fiber(&from.fake_stack_, to.bottom_, to.size_);
+#endif
+        go(from, to);
+#if defined(INSTAR_FIBER_ASAN)
+        __sanitizer_finish_switch_fiber(from.fake_stack_, nullptr, nullptr);
+#endif
+    }
+    /// The last thing that a fiber's function does: `from` is over until it is started again.
+    [[noreturn]] static void finish(fiber& from, fiber& to) {
+#if defined(INSTAR_FIBER_ASAN)
+        __sanitizer_start_switch_fiber(nullptr, to.bottom_, to.size_);
+#endif
+        go(from, to);
+        __builtin_unreachable();
+    }
+
+private:
+    static void go(fiber& from, fiber& to) {
+        detail::jumping = {&from, &to};
+#if defined(INSTAR_FIBER_TSAN)
+        __tsan_switch_to_fiber(to.tsan_, 0);
+#endif
+#if defined(INSTAR_FIBER_UCONTEXT)
+        swapcontext(&from.context_, &to.context_);
+#else
+        detail::switch_stack(&from.stack_pointer_, to.stack_pointer_);
+#endif
+    }
+    [[noreturn]] static void enter() {
+        fiber* const self = detail::jumping.to;
+#if defined(INSTAR_FIBER_ASAN)
+        const void* bottom = nullptr;
+        std::size_t size = 0;
+        __sanitizer_finish_switch_fiber(nullptr, &bottom, &size);
+        fiber* const from = detail::jumping.from;
+        if (from->mapping_ == nullptr) {  // the host thread's stack: its bounds are known to the sanitizer alone
+            from->bottom_ = static_cast<std::byte*>(const_cast<void*>(bottom));
+            from->size_ = size;
+        }
+#endif
+        self->run_(self->argument_);
+        __builtin_unreachable();
+    }
+
+    function run_ = nullptr;
+    void* argument_ = nullptr;
+    std::byte* mapping_ = nullptr;
+    std::size_t mapped_ = 0;
+    std::byte* bottom_ = nullptr;
+    std::size_t size_ = 0;
+#if defined(INSTAR_FIBER_UCONTEXT)
+    ucontext_t context_{};
+#else
+    void* stack_pointer_ = nullptr;
+#endif
+#if defined(INSTAR_FIBER_ASAN)
+    void* fake_stack_ = nullptr;
+#endif
+#if defined(INSTAR_FIBER_TSAN)
+    void* tsan_ = nullptr;
+#endif
+};
+
+}  // namespace instar::cuda::emulator
+
+#endif

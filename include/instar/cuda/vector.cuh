@@ -1,0 +1,80 @@
+#ifndef INSTAR_CUDA_VECTOR_CUH
+#define INSTAR_CUDA_VECTOR_CUH
+
+// Sixteen bytes at a time between memory and registers, as floats.
+//
+//     float v[W];
+//     load<W>(v, x + i);            // W = k_pack<T> when everything is aligned, else 1
+//     store<W>(y + i, v);
+//
+// Memory-bound kernels reach the copy bandwidth only with 16-byte accesses; a launcher asks `packable` whether the pointers
+// and strides allow them, and picks the kernel's W.
+
+#include <cstdint>
+#include <cstring>
+
+#include "instar/core/tensor_view.hpp"
+#include "instar/cuda/device.cuh"
+
+namespace instar::cuda {
+
+/// Elements in sixteen bytes: 4 float, 8 bf16.
+template <class T>
+inline constexpr int k_pack = 16 / static_cast<int>(sizeof(T));
+
+template <int W, class T>
+__device__ __forceinline__ void load(float (&to)[W], const T* from) {
+    if constexpr (W == 1) {
+        to[0] = to_float(*from);
+    } else {
+        static_assert(W * sizeof(T) == 16);
+        alignas(16) T raw[W];
+#if defined(__CUDACC__)
+        *reinterpret_cast<uint4*>(raw) = *reinterpret_cast<const uint4*>(from);
+#else
+        emulator::check_aligned(from, 16);
+        std::memcpy(static_cast<void*>(raw), from, 16);
+#endif
+        INSTAR_UNROLL
+        for (int i = 0; i < W; ++i) to[i] = to_float(raw[i]);
+    }
+}
+
+template <int W, class T>
+__device__ __forceinline__ void store(T* to, const float (&from)[W]) {
+    if constexpr (W == 1) {
+        *to = from_float<T>(from[0]);
+    } else {
+        static_assert(W * sizeof(T) == 16);
+        alignas(16) T raw[W];
+        INSTAR_UNROLL
+        for (int i = 0; i < W; ++i) raw[i] = from_float<T>(from[i]);
+#if defined(__CUDACC__)
+        *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(raw);
+#else
+        emulator::check_aligned(to, 16);
+        std::memcpy(static_cast<void*>(to), raw, 16);
+#endif
+    }
+}
+
+/// Whether rows of this view can be read sixteen bytes at a time: the first address, the row length and every outer stride.
+template <class T, int Rank>
+bool packable(const tensor_view<T, Rank>& v) {
+    constexpr index_t k = k_pack<std::remove_const_t<T>>;
+    if (reinterpret_cast<std::uintptr_t>(v.data()) % 16 != 0) return false;
+    if (Rank > 1 && v.extent(Rank - 1) % k != 0) return false;
+    for (int d = 0; d + 1 < Rank; ++d) {
+        if (v.extent(d) > 1 && v.stride(d) % k != 0) return false;
+    }
+    return true;
+}
+template <class... Views>
+    requires(sizeof...(Views) > 1)
+bool packable(const Views&... views) {
+    return (packable(views) && ...);
+}
+
+}  // namespace instar::cuda
+
+#endif

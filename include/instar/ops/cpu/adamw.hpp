@@ -1,0 +1,91 @@
+#ifndef INSTAR_OPS_CPU_ADAMW_HPP
+#define INSTAR_OPS_CPU_ADAMW_HPP
+
+// AdamW on the CPU: one pass over parameters, moments and gradients.
+//
+//     ops::adamw_update(ctx, parameters, m, v, gradients, {.lr = 1e-4, .step = 1});
+
+#include <cmath>
+
+#include "instar/core/cpu_context.hpp"
+#include "instar/core/parallel_for.hpp"
+#include "instar/ops/adamw.hpp"
+#include "instar/ops/cpu/grain.hpp"
+#include "instar/ops/cpu/rows.hpp"
+#include "instar/ops/cpu/simd/adamw.hpp"
+
+namespace instar::ops {
+
+namespace cpu {
+
+template <class T>
+simd::adamw_constants<T> make_adamw_constants(const adamw_options& o) {
+    const double step = static_cast<double>(o.step);
+    return {.keep = static_cast<T>(1.0 - o.lr * o.weight_decay),
+            .beta1 = static_cast<T>(o.beta1),
+            .one_minus_beta1 = static_cast<T>(1.0 - o.beta1),
+            .beta2 = static_cast<T>(o.beta2),
+            .one_minus_beta2 = static_cast<T>(1.0 - o.beta2),
+            .step_size = static_cast<T>(o.lr / (1.0 - std::pow(o.beta1, step))),
+            .inv_correction2 = static_cast<T>(1.0 / std::sqrt(1.0 - std::pow(o.beta2, step))),
+            .eps = static_cast<T>(o.eps),
+            .grad_scale = static_cast<T>(o.grad_scale)};
+}
+
+template <class T>
+void adamw_range(T* p, T* m, T* v, const T* g, index_t n, const simd::adamw_constants<T>& c) {
+    if constexpr (std::same_as<T, float>) {
+        INSTAR_SIMD_PICK(adamw_range_f32)(p, m, v, g, n, c);
+    } else {
+        for (index_t i = 0; i < n; ++i) {
+            const T gradient = c.grad_scale * g[i];
+            m[i] = c.beta1 * m[i] + c.one_minus_beta1 * gradient;
+            v[i] = c.beta2 * v[i] + c.one_minus_beta2 * gradient * gradient;
+            p[i] = c.keep * p[i] - c.step_size * m[i] / (std::sqrt(v[i]) * c.inv_correction2 + c.eps);
+        }
+    }
+}
+
+inline void check_adamw_options(const adamw_options& o) {
+    const auto require = [](bool ok, const char* name, const char* expected, double value) {
+        if (!ok) throw value_error(std::string("adamw_update: options.") + name + " must be " + expected + ", is " + std::to_string(value));
+    };
+    require(std::isfinite(o.lr) && o.lr >= 0.0, "lr", "finite and at least 0", o.lr);
+    require(o.beta1 >= 0.0 && o.beta1 < 1.0, "beta1", "in [0, 1)", o.beta1);
+    require(o.beta2 >= 0.0 && o.beta2 < 1.0, "beta2", "in [0, 1)", o.beta2);
+    require(std::isfinite(o.eps) && o.eps >= 0.0, "eps", "finite and at least 0", o.eps);
+    require(std::isfinite(o.weight_decay) && o.weight_decay >= 0.0, "weight_decay", "finite and at least 0", o.weight_decay);
+    if (o.step < 1) throw value_error("adamw_update: options.step must be at least 1, is " + std::to_string(o.step));
+}
+
+}  // namespace cpu
+
+template <class T>
+void adamw_update(cpu_context& ctx, tensor_view<T, 1> parameters, out_view<T, 1> m, out_view<T, 1> v, in_view<T, 1> gradients,
+                  adamw_options options) {
+    static constexpr const char* k_op = "adamw_update";
+    const index_t n = parameters.extent(0);
+    instar::detail::check_shape(k_op, "m", m, {n});
+    instar::detail::check_shape(k_op, "v", v, {n});
+    instar::detail::check_shape(k_op, "gradients", gradients, {n});
+    instar::detail::check_contiguous(k_op, "parameters", parameters);
+    instar::detail::check_contiguous(k_op, "m", m);
+    instar::detail::check_contiguous(k_op, "v", v);
+    instar::detail::check_contiguous(k_op, "gradients", gradients);
+    cpu::check_adamw_options(options);
+    const auto constants = cpu::make_adamw_constants<T>(options);
+    parallel_for(ctx, n, cpu::k_flat_grain, [&](index_t begin, index_t end) {
+        cpu::adamw_range<T>(parameters.data() + begin, m.data() + begin, v.data() + begin, gradients.data() + begin, end - begin, constants);
+    });
+}
+
+template <class T>
+double squared_norm(cpu_context& ctx, tensor_view<const T, 1> gradients) {
+    instar::detail::check_contiguous("squared_norm", "gradients", gradients);
+    return parallel_sum<double>(ctx, gradients.extent(0), cpu::k_flat_grain,
+                                [&](index_t begin, index_t end) { return cpu::dot<T>(gradients.data() + begin, gradients.data() + begin, end - begin); });
+}
+
+}  // namespace instar::ops
+
+#endif

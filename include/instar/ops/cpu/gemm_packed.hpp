@@ -1,0 +1,197 @@
+#ifndef INSTAR_OPS_CPU_GEMM_PACKED_HPP
+#define INSTAR_OPS_CPU_GEMM_PACKED_HPP
+
+// instar's own matrix product of floats: who computes what, and where the packed copies live. The arithmetic is simd/gemm.inl.
+//
+//     cpu::gemm_packed(ctx, problem);      // on the context's threads
+//     cpu::gemm_serial(problem);           // on this thread, for use inside parallel loops
+//
+// Both give the same bits, for any number of threads: an element's sum does not depend on how the work is cut, so the cuts
+// are free to follow the number of threads. Nothing is allocated once the caches below have grown.
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+#include <vector>
+
+#include "instar/core/cpu_context.hpp"
+#include "instar/core/memory.hpp"
+#include "instar/core/parallel_for.hpp"
+#include "instar/ops/cpu/gemm_problem.hpp"
+#include "instar/ops/cpu/simd/gemm.hpp"
+
+namespace instar::ops::cpu {
+
+namespace detail {
+
+/// The scratch of one thread. Its user must not wait for other tasks: a wait may run a task that takes it again.
+class gemm_thread_scratch {
+public:
+    float* a(const gemm_geometry& cut) { return ensure(a_, cut.scratch_a()); }
+    float* b(const gemm_geometry& cut) { return ensure(b_, cut.scratch_b()); }
+    static gemm_thread_scratch& mine() {
+        static thread_local gemm_thread_scratch scratch;
+        return scratch;
+    }
+
+private:
+    static float* ensure(memory_block<>& block, index_t n) {
+        const auto bytes = static_cast<std::size_t>(n) * sizeof(float);
+        if (block.bytes() < bytes) block = memory_block<>(bytes);
+        return static_cast<float*>(block.data());
+    }
+    memory_block<> a_, b_;
+};
+
+/// Packed copies of op(b), which all threads of a product read. Kept for the next product: the process holds as many as it
+/// ever ran products at once. A thread that waits in a parallel loop may start another product, so they are not per thread.
+class gemm_shared_scratch {
+public:
+    explicit gemm_shared_scratch(index_t n) {
+        {
+            const std::lock_guard lock(pool().mutex);
+            if (!pool().blocks.empty()) {
+                block_ = std::move(pool().blocks.back());
+                pool().blocks.pop_back();
+            }
+        }
+        const auto bytes = static_cast<std::size_t>(n) * sizeof(float);
+        if (block_.bytes() < bytes) {
+            block_ = memory_block<>{};
+            block_ = memory_block<>(bytes);
+        }
+    }
+    ~gemm_shared_scratch() {
+        const std::lock_guard lock(pool().mutex);
+        if (pool().blocks.size() < pool().blocks.capacity()) pool().blocks.push_back(std::move(block_));
+    }
+    gemm_shared_scratch(const gemm_shared_scratch&) = delete;
+    gemm_shared_scratch& operator=(const gemm_shared_scratch&) = delete;
+    float* data() const { return static_cast<float*>(block_.data()); }
+
+private:
+    struct blocks_of_process {
+        std::mutex mutex;
+        std::vector<memory_block<>> blocks;
+        blocks_of_process() { blocks.reserve(64); }
+    };
+    static blocks_of_process& pool() {
+        static blocks_of_process p;
+        return p;
+    }
+    memory_block<> block_;
+};
+
+/// f(i) for i in [0, n), in order of demand: a thread that is late leaves its share to the others.
+template <class F>
+void run_tasks(cpu_context& ctx, index_t n, F&& f) {
+    const index_t threads = std::min<index_t>(n, ctx.max_threads());
+    if (threads <= 1) {
+        for (index_t i = 0; i < n; ++i) f(i);
+        return;
+    }
+    std::atomic<index_t> next{0};
+    parallel_for(ctx, threads, 1, [&](index_t begin, index_t end) {
+        for (index_t t = begin; t < end; ++t) {
+            for (index_t i = next.fetch_add(1, std::memory_order_relaxed); i < n; i = next.fetch_add(1, std::memory_order_relaxed)) f(i);
+        }
+    });
+}
+
+constexpr index_t ceil_div(index_t a, index_t b) { return (a + b - 1) / b; }
+
+/// The kernels of one instruction set, chosen once a product.
+struct gemm_kernels {
+    gemm_geometry cut;
+    void (*compute)(const gemm_problem&, const gemm_part&, float*, float*);
+    void (*pack_b)(float*, const gemm_problem&, index_t, index_t, index_t);
+    index_t (*depth)(index_t);
+
+    static gemm_kernels pick() {
+        return {INSTAR_SIMD_PICK(gemm_cut)(), INSTAR_SIMD_PICK(gemm_compute), INSTAR_SIMD_PICK(gemm_pack_b), INSTAR_SIMD_PICK(gemm_block_depth)};
+    }
+};
+
+/// Columns in parallel, every thread with all rows (at most block_rows) and its own copies: for few rows, where a shared copy
+/// of op(b) would cost more than it saves.
+inline void gemm_by_columns(cpu_context& ctx, const gemm_problem& g, const gemm_kernels& kernels) {
+    const index_t n_panels = ceil_div(g.n, kernels.cut.tile_columns), n_row_panels = ceil_div(g.m, kernels.cut.tile_rows);
+    const index_t wanted = 4 * ctx.max_threads();
+    const index_t across = std::min(n_panels, wanted);
+    const index_t down = std::min(n_row_panels, std::max<index_t>(1, wanted / 2 / across));
+    run_tasks(ctx, across * down, [&](index_t task) {
+        const index_t x = task / down, y = task % down;
+        const gemm_part part{g.m * y / down, g.m * (y + 1) / down, n_panels * x / across * kernels.cut.tile_columns,
+                             std::min(g.n, n_panels * (x + 1) / across * kernels.cut.tile_columns), 0, g.k};
+        auto& scratch = gemm_thread_scratch::mine();
+        kernels.compute(g, part, scratch.a(kernels.cut), scratch.b(kernels.cut));
+    });
+}
+
+/// Rows in parallel over one shared packed copy of op(b), a chunk of it at a time.
+inline void gemm_by_rows(cpu_context& ctx, const gemm_problem& g, const gemm_kernels& kernels) {
+    constexpr index_t k_chunk = index_t{4} << 20;  // floats: 16 MiB, what a shared cache holds and what stays allocated
+    const index_t threads = ctx.max_threads(), width = kernels.cut.tile_columns;
+    const index_t step = kernels.depth(g.k);
+    const index_t chunk_depth = std::min(g.k, std::max<index_t>(step, 4096 / step * step));
+    const index_t all_columns = ceil_div(g.n, width) * width;
+    const index_t n_chunks = ceil_div(all_columns * chunk_depth, k_chunk);
+    const index_t chunk_columns = ceil_div(ceil_div(all_columns, n_chunks), width) * width;
+    // Blocks of equal height, four a thread when they stay tall enough to repay their share of op(b)'s traffic.
+    const index_t n_row_panels = ceil_div(g.m, kernels.cut.tile_rows);
+    const index_t least = ceil_div(n_row_panels, kernels.cut.block_rows / kernels.cut.tile_rows);
+    const index_t n_blocks = std::min(n_row_panels, std::max(ceil_div(least, threads) * threads, std::min(4 * threads, n_row_panels / 4)));
+    const gemm_shared_scratch shared(chunk_columns * chunk_depth);
+    for (index_t p0 = 0; p0 < g.k; p0 += chunk_depth) {
+        const index_t p1 = std::min(g.k, p0 + chunk_depth);
+        for (index_t j0 = 0; j0 < g.n; j0 += chunk_columns) {
+            const index_t j1 = std::min(g.n, j0 + chunk_columns), columns = ceil_div(j1 - j0, width) * width;
+            const index_t n_depths = ceil_div(p1 - p0, step), n_groups = ceil_div(columns, 8 * width);
+            run_tasks(ctx, n_depths * n_groups, [&](index_t task) {
+                const index_t q0 = p0 + task / n_groups * step, q1 = std::min(p1, q0 + step);
+                const index_t group = task % n_groups * 8 * width;
+                for (index_t j = group; j < std::min(columns, group + 8 * width); j += width) {
+                    kernels.pack_b(shared.data() + (q0 - p0) * columns + j * (q1 - q0), g, j0 + j, q0, q1);
+                }
+            });
+            run_tasks(ctx, n_blocks, [&](index_t task) {
+                // Cut at whole tiles, so that panels are as tall as they can be.
+                const index_t i0 = g.m * (n_row_panels * task / n_blocks) / n_row_panels;
+                const index_t i1 = g.m * (n_row_panels * (task + 1) / n_blocks) / n_row_panels;
+                const gemm_part part{i0, i1, j0, j1, p0, p1, shared.data(), j0, columns};
+                kernels.compute(g, part, gemm_thread_scratch::mine().a(kernels.cut), nullptr);
+            });
+        }
+    }
+}
+
+}  // namespace detail
+
+/// The product on this thread, without waiting for others: safe inside parallel loops.
+inline void gemm_serial(const gemm_problem& problem) {
+    if (problem.m <= 0 || problem.n <= 0) return;
+    const auto kernels = detail::gemm_kernels::pick();
+    auto& scratch = detail::gemm_thread_scratch::mine();
+    float* const a = scratch.a(kernels.cut);
+    float* const b = scratch.b(kernels.cut);
+    const index_t n_blocks = detail::ceil_div(problem.m, kernels.cut.block_rows);
+    for (index_t block = 0; block < n_blocks; ++block) {
+        kernels.compute(problem, {problem.m * block / n_blocks, problem.m * (block + 1) / n_blocks, 0, problem.n, 0, problem.k}, a, b);
+    }
+}
+
+/// The product on the context's threads.
+inline void gemm_packed(cpu_context& ctx, const gemm_problem& problem) {
+    if (problem.m <= 0 || problem.n <= 0) return;
+    // Below this, waking a thread costs more than it brings: some 10 µs of one core.
+    constexpr double k_serial_products = 5e5;
+    const double products = static_cast<double>(problem.m) * static_cast<double>(problem.n) * static_cast<double>(problem.k);
+    if (products < k_serial_products) return gemm_serial(problem);
+    const auto kernels = detail::gemm_kernels::pick();
+    if (problem.m <= kernels.cut.block_rows) return detail::gemm_by_columns(ctx, problem, kernels);
+    detail::gemm_by_rows(ctx, problem, kernels);
+}
+
+}  // namespace instar::ops::cpu
+
+#endif

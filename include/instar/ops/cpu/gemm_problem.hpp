@@ -1,0 +1,49 @@
+#ifndef INSTAR_OPS_CPU_GEMM_PROBLEM_HPP
+#define INSTAR_OPS_CPU_GEMM_PROBLEM_HPP
+
+// What a CPU matrix product of floats is asked to do: the seam between ops::gemm, ops::linear, attention and k-NN above,
+// and the backends below (gemm_packed.hpp, gemm_eigen.hpp). Shapes are the caller's to check.
+//
+//     cpu::gemm_serial({.m = 64, .n = 64, .k = 64, .a = q, .lda = 64, .b = keys, .ldb = 64, .transpose_b = true, .c = s, .ldc = 64});
+
+#include "instar/core/element.hpp"
+
+namespace instar::ops::cpu {
+
+/// c = op(a) · op(b), or c += …; then c += bias (a row vector); then activation = gelu(c). Leading dimensions in elements.
+struct gemm_problem {
+    index_t m = 0, n = 0, k = 0;
+    const float* a = nullptr;  ///< [m, lda], or [k, lda] when transposed
+    index_t lda = 0;
+    bool transpose_a = false;
+    const float* b = nullptr;  ///< [k, ldb], or [n, ldb] when transposed
+    index_t ldb = 0;
+    bool transpose_b = false;
+    float* c = nullptr;  ///< [m, ldc]
+    index_t ldc = 0;
+    bool accumulate = false;
+    const float* bias = nullptr;  ///< [n], or none
+    float* activation = nullptr;  ///< [m, ld_activation], or none: gelu of the final c
+    index_t ld_activation = 0;
+};
+
+/// A part of a product: rows [i0, i1), columns [j0, j1), depths [p0, p1) of the problem.
+struct gemm_part {
+    index_t i0, i1, j0, j1, p0, p1;
+    const float* packed_b = nullptr;  ///< op(b) of columns [j_first, …) and depths [p0, p1) in panels; none: packed on the way
+    index_t j_first = 0;              ///< first column in packed_b, a multiple of the panel's width from j0
+    index_t packed_columns = 0;       ///< columns in packed_b, a multiple of the panel's width
+};
+
+/// How an instruction set cuts products.
+struct gemm_geometry {
+    index_t tile_rows, tile_columns;  ///< of c kept in registers
+    index_t block_rows;               ///< rows of op(a) packed at once, to stay in the second-level cache
+    index_t block_depth;              ///< depths summed in registers before they are added to c
+    constexpr index_t scratch_a() const { return block_rows * block_depth + 16; }
+    constexpr index_t scratch_b() const { return block_depth * tile_columns + 16; }
+};
+
+}  // namespace instar::ops::cpu
+
+#endif

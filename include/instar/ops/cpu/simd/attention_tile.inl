@@ -1,0 +1,184 @@
+// Small matrix products of attention, on one thread and in cache. Included by simd/attention.hpp once for each instruction set.
+//
+//     pack_transposed(kt, rows, n, d, factor);                       // B operand: kᵀ in panels
+//     pack_rows(v, ld, rows, n, d);                                  // B or A operand: rows padded with zeros
+//     multiply(product{…});                                          // C = A · B, or C += A · B
+//
+// C is cut into register tiles of k_tile_rows<NV> × NV vectors; A is read a scalar at a time (broadcast), B a vector at a time.
+// Every element of C is one chain of fused multiply-adds over k in ascending order, whatever the tile: its bits depend
+// neither on the cut nor on the position of its row.
+
+namespace instar::ops::cpu::simd::INSTAR_SIMD_NS {
+namespace attention {
+
+// 32 vector registers hold 24 sums, their B vectors and a broadcast; 16 registers hold 12.
+#if INSTAR_SIMD_LEVEL == 4 || defined(__aarch64__)
+inline constexpr index_t k_tile_vectors = 4;
+#else
+inline constexpr index_t k_tile_vectors = 2;
+#endif
+template <int NV>
+inline constexpr int k_tile_rows = k_tile_vectors == 4 ? (NV == 4 ? 6 : NV == 3 ? 8 : 12) : (NV == 2 ? 6 : 12);
+
+/// Rows that every A operand must have readable past a multiple of a tile: A is never read further than this.
+inline constexpr index_t k_tile_rows_max = 12;
+
+constexpr index_t round_up(index_t n, index_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+constexpr index_t vectors_of(index_t n) { return (n + k_lanes - 1) / k_lanes; }
+
+/// The columns of B are cut into panels of at most k_tile_vectors vectors, as even as possible: [first, last) vectors of
+/// panel p of `vectors`.
+constexpr index_t panel_count(index_t vectors) { return (vectors + k_tile_vectors - 1) / k_tile_vectors; }
+constexpr index_t panel_begin(index_t vectors, index_t p) { return vectors * p / panel_count(vectors); }
+
+/// C [m, n] (+)= A [m, k] · B [k, n], each row then times row_scale.
+struct product {
+    index_t m = 0, n = 0, k = 0;
+    const float* a = nullptr;
+    index_t a_row = 0, a_step = 1;  ///< A(i, l) = a[i · a_row + l · a_step]; readable to a multiple of k_tile_rows_max rows
+    const float* b = nullptr;
+    index_t b_row = 0;              ///< rows of B are b_row apart, readable to a multiple of k_lanes; 0: panels of pack_transposed
+    float* c = nullptr;
+    index_t c_row = 0;              ///< C(i, j) = c[i · c_row + j]; columns past n are not written
+    bool accumulate = false;
+    const float* row_scale = nullptr;  ///< [m] or null
+};
+
+/// One register tile: rows [0, rows) of C, rows ≤ MR, and `columns` ≤ NV · k_lanes columns.
+template <int MR, int NV>
+inline void multiply_tile(const product& x, const float* a, const float* b, index_t b_row, float* c, const float* row_scale,
+                          index_t rows, index_t columns) {
+    f32 sum[MR][NV];
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) {
+#pragma GCC unroll 16
+        for (int v = 0; v < NV; ++v) sum[i][v] = f32{};
+    }
+    const index_t a_row = x.a_row, a_step = x.a_step;
+    const float* a3[(MR + 2) / 3];  // a pointer for three rows: base, base + stride, base + 2·stride are x86 address forms
+#pragma GCC unroll 16
+    for (int g = 0; g < (MR + 2) / 3; ++g) a3[g] = a + 3 * g * a_row;
+    for (index_t l = x.k; l > 0; --l) {
+        f32 bv[NV];
+#pragma GCC unroll 16
+        for (int v = 0; v < NV; ++v) bv[v] = load(b + v * k_lanes);
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; ++i) {
+            const f32 av = broadcast(a3[i / 3][(i % 3) * a_row]);
+#pragma GCC unroll 16
+            for (int v = 0; v < NV; ++v) sum[i][v] = fma(av, bv[v], sum[i][v]);
+        }
+        b += b_row;
+#pragma GCC unroll 16
+        for (int g = 0; g < (MR + 2) / 3; ++g) a3[g] += a_step;
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) {
+        if (i >= rows) continue;
+        float* ci = c + i * x.c_row;
+        const f32 scale = broadcast(row_scale != nullptr ? row_scale[i] : 1.0f);
+#pragma GCC unroll 16
+        for (int v = 0; v < NV; ++v) {
+            const index_t left = columns - v * k_lanes;
+            if (left >= k_lanes) {
+                const f32 r = x.accumulate ? sum[i][v] + load(ci + v * k_lanes) : sum[i][v];
+                store(ci + v * k_lanes, r * scale);
+            } else if (left > 0) {
+                const f32 r = x.accumulate ? sum[i][v] + load_partial(ci + v * k_lanes, left) : sum[i][v];
+                store_partial(ci + v * k_lanes, r * scale, left);
+            }
+        }
+    }
+}
+
+/// All rows of one panel of NV vectors. A rest of at most half a tile takes a tile of half the rows.
+template <int NV>
+inline void multiply_panel(const product& x, const float* b, index_t b_row, float* c, index_t columns) {
+    constexpr int k_rows = k_tile_rows<NV>;
+    for (index_t i = 0; i < x.m; i += k_rows) {
+        const index_t rows = x.m - i < k_rows ? x.m - i : k_rows;
+        const float* scale = x.row_scale != nullptr ? x.row_scale + i : nullptr;
+        if (rows > k_rows / 2) {
+            multiply_tile<k_rows, NV>(x, x.a + i * x.a_row, b, b_row, c + i * x.c_row, scale, rows, columns);
+        } else {
+            multiply_tile<k_rows / 2, NV>(x, x.a + i * x.a_row, b, b_row, c + i * x.c_row, scale, rows, columns);
+        }
+    }
+}
+
+inline void multiply(const product& x) {
+    const index_t vectors = vectors_of(x.n), panels = panel_count(vectors);
+    for (index_t p = 0; p < panels; ++p) {
+        const index_t first = panel_begin(vectors, p), width = panel_begin(vectors, p + 1) - first;
+        const float* b = x.b + first * k_lanes * (x.b_row == 0 ? x.k : 1);
+        const index_t b_row = x.b_row == 0 ? width * k_lanes : x.b_row;
+        float* c = x.c + first * k_lanes;
+        const index_t left = x.n - first * k_lanes, columns = left < width * k_lanes ? left : width * k_lanes;
+        switch (width) {
+#if INSTAR_SIMD_LEVEL == 4 || defined(__aarch64__)
+            case 4: multiply_panel<4>(x, b, b_row, c, columns); break;
+            case 3: multiply_panel<3>(x, b, b_row, c, columns); break;
+#endif
+            case 2: multiply_panel<2>(x, b, b_row, c, columns); break;
+            default: multiply_panel<1>(x, b, b_row, c, columns); break;
+        }
+    }
+}
+
+// --- packing ------------------------------------------------------------------------------------------------------------------
+
+/// Rows of a head that take part: row j is data + index[j] · stride, or data + j · stride without an index.
+struct row_list {
+    const float* data = nullptr;
+    index_t stride = 0;
+    const std::int32_t* index = nullptr;
+    const float* row(index_t j) const { return data + (index != nullptr ? index_t{index[j]} : j) * stride; }
+};
+
+/// Distance between packed rows of d columns: whole vectors, and not a multiple of 1 KiB, where rows would share cache sets.
+constexpr index_t packed_row(index_t d) {
+    const index_t padded = round_up(d, k_lanes);
+    return padded % 256 == 0 ? padded + k_lanes : padded;
+}
+
+/// to[j · ld + c] = row j [c], zeros from d to a whole vector.
+inline void pack_rows(float* to, index_t ld, const row_list& from, index_t n, index_t d) {
+    for (index_t j = 0; j < n; ++j) {
+        const float* row = from.row(j);
+        float* out = to + j * ld;
+        index_t c = 0;
+        for (; c + k_lanes <= d; c += k_lanes) store(out + c, load(row + c));
+        if (c < d) store(out + c, load_partial(row + c, d - c));
+    }
+}
+
+/// The panels of B = factor · Xᵀ, X being n rows of d: for panel p, d rows of its width. Columns past n are zeros.
+/// to: [d · round_up(n, k_lanes)].
+inline void pack_transposed(float* to, const row_list& from, index_t n, index_t d, float factor) {
+    const index_t vectors = vectors_of(n), panels = panel_count(vectors);
+    const f32 scale = broadcast(factor);
+    for (index_t p = 0; p < panels; ++p) {
+        const index_t first = panel_begin(vectors, p), width = panel_begin(vectors, p + 1) - first;
+        for (index_t w = 0; w < width; ++w) {
+            const index_t j = (first + w) * k_lanes;
+            const float* rows[k_lanes];
+            for (index_t i = 0; i < k_lanes; ++i) rows[i] = j + i < n ? from.row(j + i) : nullptr;
+            float* out = to + first * k_lanes * d + w * k_lanes;
+            for (index_t c = 0; c < d; c += k_lanes) {
+                const index_t count = d - c < k_lanes ? d - c : k_lanes;
+                f32 x[k_lanes];
+                if (count == k_lanes && j + k_lanes <= n) {
+#pragma GCC unroll 16
+                    for (index_t i = 0; i < k_lanes; ++i) x[i] = load(rows[i] + c);
+                } else {
+                    for (index_t i = 0; i < k_lanes; ++i) x[i] = rows[i] != nullptr ? load_partial(rows[i] + c, count) : f32{};
+                }
+                transpose(x);
+                for (index_t i = 0; i < count; ++i) store(out + (c + i) * width * k_lanes, x[i] * scale);
+            }
+        }
+    }
+}
+
+}  // namespace attention
+}  // namespace instar::ops::cpu::simd::INSTAR_SIMD_NS

@@ -1,0 +1,209 @@
+// Packed matrix product of one instruction set. Included by ops/cpu/gemm_packed.hpp once for each.
+//
+// The method of Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 34(3), 2008: op(a) is
+// copied in panels of k_gemm_rows rows and op(b) in panels of k_gemm_columns columns, so that the innermost loop reads both
+// in order; a tile of c stays in registers for a block of depths.
+//
+// An element of c is the sum over blocks of depths, in order, of chains of fused multiply-adds, in order. The blocks depend on
+// k alone. So the bits depend neither on the tile an element falls in, nor on m and n, nor on who computes it.
+
+namespace instar::ops::cpu::simd::INSTAR_SIMD_NS {
+
+inline constexpr int k_gemm_vectors = 2;
+inline constexpr index_t k_gemm_columns = k_gemm_vectors * k_lanes;
+// Accumulators + k_gemm_vectors of b + 1 of a fill the registers: 31 of 32, 15 of 16, 11 of 16 (SSE2 needs one for products).
+#if INSTAR_SIMD_LEVEL == 4
+inline constexpr int k_gemm_rows = 14;
+inline constexpr index_t k_gemm_block_rows = 14 * k_gemm_rows, k_gemm_block_depth = 384;
+#elif INSTAR_SIMD_LEVEL == 3
+inline constexpr int k_gemm_rows = 6;
+inline constexpr index_t k_gemm_block_rows = 32 * k_gemm_rows, k_gemm_block_depth = 256;
+#else
+inline constexpr int k_gemm_rows = 4;
+inline constexpr index_t k_gemm_block_rows = 32 * k_gemm_rows, k_gemm_block_depth = 256;
+#endif
+static_assert(k_gemm_rows <= k_lanes);
+
+inline constexpr gemm_geometry gemm_cut() { return {k_gemm_rows, k_gemm_columns, k_gemm_block_rows, k_gemm_block_depth}; }
+
+/// Depths of each block but the last: k in equal parts, rounded up to whole vectors for the sake of packing.
+inline constexpr index_t gemm_block_depth(index_t k) {
+    const index_t n_blocks = (k + k_gemm_block_depth - 1) / k_gemm_block_depth;
+    return n_blocks <= 1 ? k : ((k + n_blocks - 1) / n_blocks + k_lanes - 1) / k_lanes * k_lanes;
+}
+
+// --- packing --------------------------------------------------------------------------------------------------------------------
+
+namespace detail {
+
+/// out[p · stride + i] = in[i · ld + p] for i < rows, p < depth. Up to k_lanes − rows elements past each stride are written
+/// too, then overwritten by the next depth; past the end they are slack.
+INSTAR_ALWAYS_INLINE void gemm_pack_transposed(float* out, index_t stride, const float* in, index_t ld, index_t rows, index_t depth) {
+    const float* row[k_lanes];
+    // A row that is not there repeats the last one: loads without a branch, and its lanes fall into the slack.
+    for (index_t i = 0; i < k_lanes; ++i) row[i] = in + (i < rows ? i : rows - 1) * ld;
+    index_t p = 0;
+    for (; p + k_lanes <= depth; p += k_lanes) {
+        f32 r[k_lanes];
+#pragma GCC unroll 16
+        for (index_t i = 0; i < k_lanes; ++i) r[i] = load(row[i] + p);
+        transpose(r);
+#pragma GCC unroll 16
+        for (index_t i = 0; i < k_lanes; ++i) store(out + (p + i) * stride, r[i]);
+    }
+    if (p < depth) {
+        f32 r[k_lanes];
+#pragma GCC unroll 16
+        for (index_t i = 0; i < k_lanes; ++i) r[i] = load_partial(row[i] + p, depth - p);
+        transpose(r);
+        for (index_t i = 0; p + i < depth; ++i) store(out + (p + i) * stride, r[i]);
+    }
+}
+
+}  // namespace detail
+
+/// Rows [i0, i0 + rows) and depths [p0, p1) of op(a), depth by depth: out[(p − p0) · rows + i]. rows ≤ k_gemm_rows.
+/// Writes up to k_lanes elements of slack.
+inline void gemm_pack_a(float* out, const gemm_problem& g, index_t i0, index_t rows, index_t p0, index_t p1) {
+    if (!g.transpose_a) return detail::gemm_pack_transposed(out, rows, g.a + i0 * g.lda + p0, g.lda, rows, p1 - p0);
+    const float* in = g.a + p0 * g.lda + i0;
+    for (index_t p = p0; p < p1; ++p, in += g.lda, out += rows) store(out, load_partial(in, rows));
+}
+
+/// Columns [j0, j0 + k_gemm_columns) and depths [p0, p1) of op(b): out[(p − p0) · k_gemm_columns + j]. Columns past n: any value.
+inline void gemm_pack_b(float* out, const gemm_problem& g, index_t j0, index_t p0, index_t p1) {
+    for (int v = 0; v < k_gemm_vectors; ++v) {
+        const index_t j = j0 + v * k_lanes, columns = g.n - j < k_lanes ? g.n - j : k_lanes;
+        if (columns <= 0) return;
+        float* o = out + v * k_lanes;
+        if (g.transpose_b) {
+            detail::gemm_pack_transposed(o, k_gemm_columns, g.b + j * g.ldb + p0, g.ldb, columns, p1 - p0);
+        } else if (columns == k_lanes) {
+            const float* in = g.b + p0 * g.ldb + j;
+            for (index_t p = p0; p < p1; ++p, in += g.ldb, o += k_gemm_columns) store(o, load(in));
+        } else {
+            const float* in = g.b + p0 * g.ldb + j;
+            for (index_t p = p0; p < p1; ++p, in += g.ldb, o += k_gemm_columns) store(o, load_partial(in, columns));
+        }
+    }
+}
+
+// --- a tile of c -----------------------------------------------------------------------------------------------------------------
+
+/// c[Rows, columns] (+)= a · b (+ bias) over k depths. a: [k][Rows] packed; b: rows of Vectors · k_lanes, ldb apart;
+/// (Vectors − 1) · k_lanes < columns ≤ Vectors · k_lanes.
+template <int Rows, int Vectors>
+inline void gemm_tile(index_t k, const float* INSTAR_RESTRICT a, const float* INSTAR_RESTRICT b, index_t ldb, float* INSTAR_RESTRICT c,
+                      index_t ldc, index_t columns, bool accumulate, const float* bias) {
+    f32 sum[Rows][Vectors];
+#pragma GCC unroll 16
+    for (int i = 0; i < Rows; ++i) {
+        // c is wanted at the end; asked for now, it arrives while the products run.
+        __builtin_prefetch(c + i * ldc, 1);
+        if constexpr (Vectors > 1) __builtin_prefetch(c + i * ldc + k_lanes, 1);
+#pragma GCC unroll 4
+        for (int v = 0; v < Vectors; ++v) sum[i][v] = broadcast(0.0f);
+    }
+    for (index_t p = 0; p < k; ++p, a += Rows, b += ldb) {
+        f32 y[Vectors];
+#pragma GCC unroll 4
+        for (int v = 0; v < Vectors; ++v) y[v] = load(b + v * k_lanes);
+#pragma GCC unroll 16
+        for (int i = 0; i < Rows; ++i) {
+            const f32 x = broadcast(a[i]);
+#pragma GCC unroll 4
+            for (int v = 0; v < Vectors; ++v) sum[i][v] = fma(x, y[v], sum[i][v]);
+        }
+    }
+    const index_t tail = columns - (Vectors - 1) * k_lanes;
+    const bool full = tail == k_lanes;
+    if (accumulate) {
+#pragma GCC unroll 16
+        for (int i = 0; i < Rows; ++i) {
+#pragma GCC unroll 4
+            for (int v = 0; v < Vectors; ++v) {
+                const float* at = c + i * ldc + v * k_lanes;
+                sum[i][v] = sum[i][v] + (v + 1 < Vectors || full ? load(at) : load_partial(at, tail));
+            }
+        }
+    }
+    if (bias != nullptr) {
+#pragma GCC unroll 4
+        for (int v = 0; v < Vectors; ++v) {
+            const f32 y = v + 1 < Vectors || full ? load(bias + v * k_lanes) : load_partial(bias + v * k_lanes, tail);
+#pragma GCC unroll 16
+            for (int i = 0; i < Rows; ++i) sum[i][v] = sum[i][v] + y;
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < Rows; ++i) {
+#pragma GCC unroll 4
+        for (int v = 0; v < Vectors; ++v) {
+            float* at = c + i * ldc + v * k_lanes;
+            if (v + 1 < Vectors || full) store(at, sum[i][v]);
+            else store_partial(at, sum[i][v], tail);
+        }
+    }
+}
+
+namespace detail {
+
+using gemm_tile_pointer = void (*)(index_t, const float*, const float*, index_t, float*, index_t, index_t, bool, const float*);
+
+template <class Rows>
+struct gemm_tiles;
+template <int... R>
+struct gemm_tiles<std::integer_sequence<int, R...>> {
+    /// [rows − 1][vectors − 1]
+    static constexpr gemm_tile_pointer table[sizeof...(R)][k_gemm_vectors] = {{&gemm_tile<R + 1, 1>, &gemm_tile<R + 1, 2>}...};
+};
+
+}  // namespace detail
+
+// --- a part of c -----------------------------------------------------------------------------------------------------------------
+
+/// A part of a product, by one thread. At most k_gemm_block_rows rows. a_scratch: gemm_cut().scratch_a() floats; b_scratch:
+/// scratch_b() floats, unused when part.packed_b is given.
+inline void gemm_compute(const gemm_problem& g, const gemm_part& part, float* a_scratch, float* b_scratch) {
+    using tiles = detail::gemm_tiles<std::make_integer_sequence<int, k_gemm_rows>>;
+    const index_t rows = part.i1 - part.i0, step = gemm_block_depth(g.k);
+    // Panels of nearly equal height: 15 rows are 8 + 7, not 14 + 1.
+    const index_t n_panels = (rows + k_gemm_rows - 1) / k_gemm_rows;
+    index_t p0 = part.p0;
+    do {  // once for k = 0, which leaves c = 0 and the epilogue
+        const index_t p1 = p0 + step < part.p1 ? p0 + step : part.p1, depth = p1 - p0;
+        const bool accumulate = g.accumulate || p0 > 0, last = p1 == g.k;
+        for (index_t q = 0; depth > 0 && q < n_panels; ++q) {
+            const index_t r0 = rows * q / n_panels, r1 = rows * (q + 1) / n_panels;
+            gemm_pack_a(a_scratch + r0 * depth, g, part.i0 + r0, r1 - r0, p0, p1);
+        }
+        for (index_t j = part.j0; j < part.j1; j += k_gemm_columns) {
+            const index_t columns = part.j1 - j < k_gemm_columns ? part.j1 - j : k_gemm_columns;
+            const float* b = b_scratch;
+            index_t ldb = k_gemm_columns;
+            if (part.packed_b != nullptr) {
+                b = part.packed_b + (p0 - part.p0) * part.packed_columns + (j - part.j_first) * depth;
+            } else if (depth == 0) {
+                ldb = 0;
+            } else if (!g.transpose_b && n_panels <= 2 && columns == k_gemm_columns) {
+                b = g.b + p0 * g.ldb + j;  // read once or twice: a copy would not pay
+                ldb = g.ldb;
+            } else {
+                gemm_pack_b(b_scratch, g, j, p0, p1);
+            }
+            for (index_t q = 0; q < n_panels; ++q) {
+                const index_t r0 = rows * q / n_panels, r1 = rows * (q + 1) / n_panels;
+                float* c = g.c + (part.i0 + r0) * g.ldc + j;
+                tiles::table[r1 - r0 - 1][columns > k_lanes](depth, a_scratch + r0 * depth, b, ldb, c, g.ldc, columns, accumulate,
+                                                             last && g.bias != nullptr ? g.bias + j : nullptr);
+                if (last && g.activation != nullptr) {  // while the tile is in the first-level cache
+                    float* y = g.activation + (part.i0 + r0) * g.ld_activation + j;
+                    for (index_t r = r0; r < r1; ++r, y += g.ld_activation, c += g.ldc) gelu_range(y, c, columns);
+                }
+            }
+        }
+        p0 = p1;
+    } while (p0 < part.p1);
+}
+
+}  // namespace instar::ops::cpu::simd::INSTAR_SIMD_NS

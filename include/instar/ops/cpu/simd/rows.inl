@@ -1,0 +1,124 @@
+// Sums, products and scalings of rows and flat ranges. Included by simd/rows.hpp once for each instruction set.
+//
+//     add_range(y, a, b, n);                 // y = a + b; y may alias
+//     double s = dot_f64(a, b, n);           // products and sums in double
+//     column_sums(y, x, stride, rows, n_rows, n, factor);
+
+namespace instar::ops::cpu::simd::INSTAR_SIMD_NS {
+
+inline void fill_range(float* y, float value, index_t n) {
+    const f32 v = broadcast(value);
+    index_t i = 0;
+    for (; i + k_lanes <= n; i += k_lanes) store(y + i, v);
+    if (i < n) store_partial(y + i, v, n - i);
+}
+
+inline void copy_range(float* y, const float* x, index_t n) {
+    index_t i = 0;
+    for (; i + k_lanes <= n; i += k_lanes) store(y + i, load(x + i));
+    if (i < n) store_partial(y + i, load_partial(x + i, n - i), n - i);
+}
+
+/// y = a + b
+inline void add_range(float* y, const float* a, const float* b, index_t n) {
+    index_t i = 0;
+    for (; i + k_lanes <= n; i += k_lanes) store(y + i, load(a + i) + load(b + i));
+    if (i < n) store_partial(y + i, load_partial(a + i, n - i) + load_partial(b + i, n - i), n - i);
+}
+
+/// y = a + b + c
+inline void add3_range(float* y, const float* a, const float* b, const float* c, index_t n) {
+    index_t i = 0;
+    for (; i + k_lanes <= n; i += k_lanes) store(y + i, load(a + i) + load(b + i) + load(c + i));
+    if (i < n) store_partial(y + i, load_partial(a + i, n - i) + load_partial(b + i, n - i) + load_partial(c + i, n - i), n - i);
+}
+
+/// y = factor · x
+inline void scale_range(float* y, const float* x, float factor, index_t n) {
+    index_t i = 0;
+    for (; i + k_lanes <= n; i += k_lanes) store(y + i, load(x + i) * factor);
+    if (i < n) store_partial(y + i, load_partial(x + i, n - i) * factor, n - i);
+}
+
+/// y = factor · (a − shift · b)
+inline void scaled_difference_range(float* y, const float* a, const float* b, float shift, float factor, index_t n) {
+    index_t i = 0;
+    for (; i + k_lanes <= n; i += k_lanes) store(y + i, factor * fma(load(b + i), broadcast(-shift), load(a + i)));
+    if (i < n) store_partial(y + i, factor * fma(load_partial(b + i, n - i), broadcast(-shift), load_partial(a + i, n - i)), n - i);
+}
+
+/// y = b · (a − shift)
+inline void shifted_product_range(float* y, const float* a, const float* b, float shift, index_t n) {
+    index_t i = 0;
+    for (; i + k_lanes <= n; i += k_lanes) store(y + i, load(b + i) * (load(a + i) - shift));
+    if (i < n) store_partial(y + i, load_partial(b + i, n - i) * (load_partial(a + i, n - i) - shift), n - i);
+}
+
+/// Σ aᵢbᵢ in double: exact products, so rows whose squares leave float's range keep their length.
+inline double dot_f64(const float* a, const float* b, index_t n) {
+    f64 s0 = broadcast(0.0), s1 = s0, s2 = s0, s3 = s0;
+    index_t i = 0;
+    for (; i + 2 * k_lanes <= n; i += 2 * k_lanes) {
+        const f32 a0 = load(a + i), b0 = load(b + i), a1 = load(a + i + k_lanes), b1 = load(b + i + k_lanes);
+        s0 = fma(lower_f64(a0), lower_f64(b0), s0);
+        s1 = fma(upper_f64(a0), upper_f64(b0), s1);
+        s2 = fma(lower_f64(a1), lower_f64(b1), s2);
+        s3 = fma(upper_f64(a1), upper_f64(b1), s3);
+    }
+    for (; i < n; i += k_lanes) {
+        const index_t m = n - i < k_lanes ? n - i : k_lanes;
+        const f32 a0 = load_partial(a + i, m), b0 = load_partial(b + i, m);
+        s0 = fma(lower_f64(a0), lower_f64(b0), s0);
+        s1 = fma(upper_f64(a0), upper_f64(b0), s1);
+    }
+    return reduce_add((s0 + s1) + (s2 + s3));
+}
+
+/// y = factor · Σ_t x[t·stride …] over rows t with mask[t·mask_stride] ≠ 0 (all of them when mask is null). Rows are added in
+/// order; the sums of four vectors of columns stay in registers.
+inline void column_sums(float* y, const float* x, index_t stride, const std::uint8_t* mask, index_t mask_stride, index_t n_rows, index_t n,
+                        float factor) {
+    index_t j = 0;
+    for (; j + 4 * k_lanes <= n; j += 4 * k_lanes) {
+        f32 s0 = broadcast(0.0f), s1 = s0, s2 = s0, s3 = s0;
+        for (index_t t = 0; t < n_rows; ++t) {
+            if (mask != nullptr && mask[t * mask_stride] == 0) continue;
+            const float* const from = x + t * stride + j;
+            s0 = s0 + load(from);
+            s1 = s1 + load(from + k_lanes);
+            s2 = s2 + load(from + 2 * k_lanes);
+            s3 = s3 + load(from + 3 * k_lanes);
+        }
+        store(y + j, s0 * factor);
+        store(y + j + k_lanes, s1 * factor);
+        store(y + j + 2 * k_lanes, s2 * factor);
+        store(y + j + 3 * k_lanes, s3 * factor);
+    }
+    for (; j < n; j += k_lanes) {
+        const index_t m = n - j < k_lanes ? n - j : k_lanes;
+        f32 s = broadcast(0.0f);
+        for (index_t t = 0; t < n_rows; ++t) {
+            if (mask == nullptr || mask[t * mask_stride] != 0) s = s + load_partial(x + t * stride + j, m);
+        }
+        store_partial(y + j, s * factor, m);
+    }
+}
+
+/// Adds one row to up to three others; null pointers are skipped. One pass over the row, for the embedding's gradient.
+inline void add_row_to(float* a, float* b, float* c, const float* from, index_t n) {
+    index_t i = 0;
+    for (; i + k_lanes <= n; i += k_lanes) {
+        const f32 v = load(from + i);
+        if (a != nullptr) store(a + i, load(a + i) + v);
+        if (b != nullptr) store(b + i, load(b + i) + v);
+        if (c != nullptr) store(c + i, load(c + i) + v);
+    }
+    if (i < n) {
+        const f32 v = load_partial(from + i, n - i);
+        if (a != nullptr) store_partial(a + i, load_partial(a + i, n - i) + v, n - i);
+        if (b != nullptr) store_partial(b + i, load_partial(b + i, n - i) + v, n - i);
+        if (c != nullptr) store_partial(c + i, load_partial(c + i, n - i) + v, n - i);
+    }
+}
+
+}  // namespace instar::ops::cpu::simd::INSTAR_SIMD_NS

@@ -1,0 +1,91 @@
+// Rows of exponentials. Included by simd/softmax.hpp, which explains the blocks, once for each instruction set.
+
+namespace instar::ops::cpu::simd::INSTAR_SIMD_NS {
+
+/// The largest element, NaN apart; −∞ for none.
+inline float row_max(const float* x, index_t n) {
+    f32 m0 = broadcast(-__builtin_inff()), m1 = m0, m2 = m0, m3 = m0;
+    index_t i = 0;
+    // The maximum so far is the second operand, so that a NaN leaves it.
+    for (; i + 4 * k_lanes <= n; i += 4 * k_lanes) {
+        m0 = max(load(x + i), m0);
+        m1 = max(load(x + i + k_lanes), m1);
+        m2 = max(load(x + i + 2 * k_lanes), m2);
+        m3 = max(load(x + i + 3 * k_lanes), m3);
+    }
+    for (; i + k_lanes <= n; i += k_lanes) m0 = max(load(x + i), m0);
+    if (i < n) m0 = max(select(first_lanes(n - i), load_partial(x + i, n - i), m0), m0);
+    return reduce_max(max(max(m0, m1), max(m2, m3)));
+}
+
+/// Σ exp(x − shift), at most a block of it; kept in e when Keep.
+template <bool Keep>
+inline float exp_block(float* e, const float* x, index_t n, float shift) {
+    f32 s0 = broadcast(0.0f), s1 = s0, s2 = s0, s3 = s0;
+    index_t i = 0;
+    for (; i + 4 * k_lanes <= n; i += 4 * k_lanes) {
+        const f32 e0 = exp_bounded(load(x + i) - shift);
+        const f32 e1 = exp_bounded(load(x + i + k_lanes) - shift);
+        const f32 e2 = exp_bounded(load(x + i + 2 * k_lanes) - shift);
+        const f32 e3 = exp_bounded(load(x + i + 3 * k_lanes) - shift);
+        if constexpr (Keep) {
+            store(e + i, e0);
+            store(e + i + k_lanes, e1);
+            store(e + i + 2 * k_lanes, e2);
+            store(e + i + 3 * k_lanes, e3);
+        }
+        s0 = s0 + e0;
+        s1 = s1 + e1;
+        s2 = s2 + e2;
+        s3 = s3 + e3;
+    }
+    for (; i < n; i += k_lanes) {
+        const index_t m = n - i < k_lanes ? n - i : k_lanes;
+        const f32 e0 = exp_bounded(load_partial(x + i, m) - shift);
+        if constexpr (Keep) store_partial(e + i, e0, m);
+        s0 = s0 + select(first_lanes(m), e0, broadcast(0.0f));
+    }
+    return reduce_add((s0 + s1) + (s2 + s3));
+}
+
+/// See simd/softmax.hpp. e may alias x; without Keep it is not used.
+template <bool Keep>
+inline exp_row_sums exp_row(float* e, const float* x, index_t n) {
+    exp_row_sums r;
+    r.block = softmax_block(n);
+    index_t b = 0;
+    for (index_t begin = 0; begin < n; begin += r.block, ++b) {
+        const index_t m = n - begin < r.block ? n - begin : r.block;
+        const float top = row_max(x + begin, m);
+        if (top > r.max) {
+            r.sum *= __builtin_exp(static_cast<double>(r.max) - static_cast<double>(top));
+            r.max = top;
+        }
+        r.block_max[b] = r.max;
+        // Nothing but −∞ so far: their exponentials are 0, not exp(−∞ + ∞).
+        const float shift = r.max == -__builtin_inff() ? 0.0f : r.max;
+        r.sum += static_cast<double>(exp_block<Keep>(e + (Keep ? begin : 0), x + begin, m, shift));
+    }
+    return r;
+}
+
+/// y = weight · softmax − shift, where y holds what exp_row kept. NaN everywhere when the row was nothing but −∞.
+inline void scale_exp_row(float* y, index_t n, const exp_row_sums& sums, double weight, float shift) {
+    const double scale = weight / sums.sum;
+    float last_max = sums.max;
+    float factor = static_cast<float>(sums.max == -__builtin_inff() ? __builtin_nan("") : scale);
+    index_t b = 0;
+    for (index_t begin = 0; begin < n; begin += sums.block, ++b) {
+        if (sums.block_max[b] != last_max) {
+            last_max = sums.block_max[b];
+            factor = static_cast<float>(scale * __builtin_exp(static_cast<double>(last_max) - static_cast<double>(sums.max)));
+        }
+        const index_t end = n - begin < sums.block ? n : begin + sums.block;
+        const f32 f = broadcast(factor), s = broadcast(-shift);
+        index_t i = begin;
+        for (; i + k_lanes <= end; i += k_lanes) store(y + i, fma(load(y + i), f, s));
+        if (i < end) store_partial(y + i, fma(load_partial(y + i, end - i), f, s), end - i);
+    }
+}
+
+}  // namespace instar::ops::cpu::simd::INSTAR_SIMD_NS
