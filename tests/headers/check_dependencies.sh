@@ -37,7 +37,7 @@ check_tree() {
     n_breaches=0
     cd "$root"
     local -a headers=()
-    mapfile -t headers < <(find include/instar -type f \( -name '*.hpp' -o -name '*.cuh' \) | sort)
+    mapfile -t headers < <(find include/instar -type f \( -name '*.hpp' -o -name '*.cuh' -o -name '*.inl' \) | sort)
     while IFS=: read -r file line included; do
         [[ -n $file ]] || continue
         place=$file:$line
@@ -112,10 +112,19 @@ check_tree() {
 
     # Guards are named after the file, so that two headers never share one.
     for file in "${headers[@]}"; do
+        [[ $file == *.inl ]] && continue  # included several times on purpose
         local guard=${file#include/instar/}
         guard=INSTAR_$(tr 'a-z/.' 'A-Z__' <<<"$guard")
         grep -q "^#ifndef $guard\$" "$file" || breach "$file:1" "expected the include guard $guard"
     done
+
+    # The umbrella is whole: every header of an area, but for what its area's own headers include (ref, cpu, cuda).
+    if [[ -e include/instar/instar.hpp ]]; then
+        for file in include/instar/*/*.hpp; do
+            [[ $file == include/instar/cuda/* ]] && continue
+            grep -q "^#include \"${file#include/}\"" include/instar/instar.hpp || breach "$file:1" "missing in include/instar/instar.hpp"
+        done
+    fi
     echo "${#headers[@]} headers checked, $n_breaches breaches"
     ((n_breaches == 0))
 }

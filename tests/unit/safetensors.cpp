@@ -213,8 +213,9 @@ TEST_CASE_FIXTURE(fixture, "safetensors: headers that are no header") {
     CHECK(contains(header_error("{\"a\":", 0), "x.safetensors (header):1:6: syntax error"));
     CHECK(contains(header_error("{} x", 0), "x.safetensors (header):1:4"));
     CHECK(contains(header_error("{\"\xff\":1}", 0), "UTF-8"));
+    CHECK(contains(header_error(std::string("{}\0 ", 4), 0), "x.safetensors (header):1:3: a NUL byte"));
     CHECK(contains(header_error("{\"a\":" + std::string(5'000, '['), 0), "nested deeper"));
-    CHECK(contains(header_error("{\"a\":1}", 0), "tensor 'a': the whole file is an integer, expected an object"));
+    CHECK(contains(header_error("{\"a\":1}", 0), "tensor 'a': the value is an integer, expected an object"));
     CHECK(contains(header_error("{\"__metadata__\":[]}", 0), "__metadata__ is not an object"));
     CHECK(contains(header_error("{\"__metadata__\":{\"k\":1}}", 0), "__metadata__ 'k'"));
     const std::string good = "\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}";

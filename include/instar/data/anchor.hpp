@@ -22,6 +22,7 @@
 
 #include "instar/core/parallel_for.hpp"
 #include "instar/core/tensor.hpp"
+#include "instar/ops/cpu/simd/rows.hpp"
 
 namespace instar::data {
 
@@ -85,14 +86,13 @@ public:
     int shift(std::string_view barcode) const {
         const int n_shifts = options_.max_shift + options_.max_lead + 1;
         std::vector<float> score(static_cast<std::size_t>(n_shifts), 0.0f);
+        const auto add = INSTAR_SIMD_PICK(add_range);
         // Row b of the padded profile is read from column i − max_lead on: contiguous in the shift, so it vectorises.
         const index_t usable = std::min<index_t>(static_cast<index_t>(barcode.size()), options_.n_columns + options_.max_lead);
         for (index_t i = 0; i < usable; ++i) {
             const int b = base_of(barcode[static_cast<std::size_t>(i)]);
             if (b < 0) continue;
-            const float* INSTAR_RESTRICT row = padded_.data() + b * padded_columns() + i;
-            float* INSTAR_RESTRICT s = score.data();
-            for (int k = 0; k < n_shifts; ++k) s[k] += row[k];
+            add(score.data(), score.data(), padded_.data() + b * padded_columns() + i, n_shifts);
         }
         int best = -1;
         for (int k = 0; k < n_shifts; ++k) {

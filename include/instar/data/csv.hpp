@@ -43,13 +43,13 @@ struct csv_options {
     std::size_t max_row_bytes = std::size_t{64} << 20;  ///< a longer row is an error: most likely a quote never closed
 };
 
-/// Whether pandas, with its defaults, reads this text as a missing value (pandas 2.2, "STR_NA_VALUES").
+/// Whether pandas 1.x, with its defaults, reads this text as a missing value (pandas 2 adds "None").
 inline bool is_pandas_na(std::string_view s) {
     switch (s.size()) {
     case 0: return true;
     case 2: return s == "NA";
     case 3: return s == "nan" || s == "NaN" || s == "N/A" || s == "n/a" || s == "#NA";
-    case 4: return s == "NULL" || s == "null" || s == "#N/A" || s == "<NA>" || s == "-nan" || s == "-NaN" || s == "None";
+    case 4: return s == "NULL" || s == "null" || s == "#N/A" || s == "<NA>" || s == "-nan" || s == "-NaN";
     case 6: return s == "1.#IND";
     case 7: return s == "1.#QNAN" || s == "-1.#IND";
     case 8: return s == "-1.#QNAN" || s == "#N/A N/A";
@@ -90,9 +90,12 @@ public:
     bool next() { return parse_row<false>(); }
 
     /// Field of the current row; the view lasts until the next call of next().
-    std::string_view operator[](std::size_t column) const { return fields_[column]; }
+    std::string_view operator[](std::size_t column) const { return fields_[places_[column]]; }
     /// Whether the field is empty, or one of the NA texts under na_strings.
-    bool missing(std::size_t column) const { return fields_[column].empty() || (options_.na_strings && is_pandas_na(fields_[column])); }
+    bool missing(std::size_t column) const {
+        const std::string_view f = (*this)[column];
+        return f.empty() || (options_.na_strings && f.size() <= 8 && is_pandas_na(f));
+    }
     /// Line of the file on which the current row begins, 1-based.
     std::int64_t line() const noexcept { return row_line_; }
 
@@ -142,12 +145,12 @@ private:
     }
 
     /// The most frequent separator of the first line, outside of quotes.
-    static char sniff(std::string_view text) {
+    char sniff(std::string_view text) const {
         constexpr char candidates[] = {',', '\t', ';', '|'};
         int count[4] = {};
         bool quoted = false;
         for (char c : text) {
-            if (c == '"') quoted = !quoted;
+            if (c == '"' && options_.quoting) quoted = !quoted;
             if (c == '\n' && !quoted) break;
             for (int i = 0; i < 4 && !quoted; ++i) count[i] += c == candidates[i];
         }
@@ -155,6 +158,12 @@ private:
     }
 
     void name_columns() {
+        for (const std::string& h : header_) {
+            const std::size_t carriage = h.find('\r');
+            if (carriage != std::string::npos && h.compare(carriage, 2, "\r\n") != 0) {
+                throw parse_error(name(), row_line_, 0, "the header holds a carriage return without a line feed; save the file with LF or CRLF line ends");
+            }
+        }
         if (!options_.header) {
             for (std::size_t c = 0; c < header_.size(); ++c) header_[c] = std::to_string(c);
             seek(first_row_);
@@ -162,22 +171,21 @@ private:
         }
         std::unordered_set<std::string_view> seen;
         for (const std::string& h : header_) {
-            if (h.find('\r') != std::string::npos) {
-                throw parse_error(name(), row_line_, 0, "the header holds a carriage return without a line feed; save the file with LF or CRLF line ends");
-            }
             if (!h.empty() && !seen.insert(h).second) throw parse_error(name(), row_line_, 0, "column '" + h + "' appears twice in the header");
         }
-        if (options_.columns.empty()) options_.columns = header_;
-        slots_.assign(header_.size(), k_unread);
+        const bool all = options_.columns.empty();
+        if (all) options_.columns = header_;
+        places_.clear();
         for (std::size_t i = 0; i < options_.columns.size(); ++i) {
             const auto it = std::find(header_.begin(), header_.end(), options_.columns[i]);
             if (it == header_.end()) throw no_column(options_.columns[i], header_);
-            std::size_t& slot = slots_[static_cast<std::size_t>(it - header_.begin())];
-            // Unnamed columns share the empty name; only the first of them can be asked for.
-            if (slot != k_unread && !options_.columns[i].empty()) throw value_error("csv_reader: column '" + options_.columns[i] + "' is asked for twice");
-            slot = i;
+            const auto place = static_cast<std::size_t>(it - header_.begin());
+            if (!all && std::find(places_.begin(), places_.end(), place) != places_.end()) {
+                throw value_error("csv_reader: column '" + options_.columns[i] + "' is asked for twice");
+            }
+            places_.push_back(all ? i : place);
         }
-        fields_.assign(options_.columns.size(), {});
+        fields_.assign(header_.size() + 1, {});
         row_line_ = 0;
     }
 
@@ -243,7 +251,8 @@ private:
         char* const b = buffer_.get();
         const std::size_t row = pos_;
         const char delimiter = options_.delimiter;
-        const std::size_t n_columns = slots_.size();
+        const std::size_t n_columns = fields_.empty() ? 0 : fields_.size() - 1;
+        std::string_view* const fields = fields_.data();
         std::size_t block = block_, n = 0, field = row, close = k_unread, line_start = row;
         std::uint64_t mask = mask_;
         std::int64_t line = line_;
@@ -251,26 +260,27 @@ private:
         if constexpr (Header) header_.clear();
         escaped_.clear();
 
-        // Ends the field that runs to `stop`: raw text, or what is between quotes.
+        // Ends the field that runs to `stop`. Fields beyond the header's go to one spare place: they are counted, then refused.
         const auto put = [&](std::size_t stop) {
-            std::size_t first = field, size = stop - field;
-            if (close != k_unread) {
+            if (close == k_unread) {
+                if constexpr (Header) header_.emplace_back(b + field, stop - field);
+                else fields[std::min(n, n_columns)] = std::string_view(b + field, stop - field);
+            } else {
                 if (close + 1 != stop) {
-                    throw parse_error(name(), line, static_cast<std::int64_t>(close + 1 - std::min(close, line_start)) + 1,
+                    throw parse_error(name(), line, static_cast<std::int64_t>(close + 2 - line_start),
                                       "text behind a closing quote, in field " + std::to_string(n + 1));
                 }
-                first = field + 1;
-                size = close - first;
+                const std::size_t size = close - field - 1;
                 close = k_unread;
+                if constexpr (Header) {
+                    header_.emplace_back(b + field + 1, size);
+                    if (escaped) header_.back().resize(unescape(header_.back().data(), size));
+                } else {
+                    fields[std::min(n, n_columns)] = std::string_view(b + field + 1, size);
+                    if (escaped) escaped_.push_back(std::min(n, n_columns));
+                }
+                escaped = false;
             }
-            if constexpr (Header) {
-                header_.emplace_back(b + first, size);
-                if (escaped) header_.back().resize(unescape(header_.back().data(), size));
-            } else if (n < n_columns && slots_[n] != k_unread) {
-                fields_[slots_[n]] = std::string_view(b + first, size);
-                if (escaped) escaped_.push_back(slots_[n]);
-            }
-            escaped = false;
             ++n;
         };
 
@@ -282,26 +292,22 @@ private:
             const std::size_t p = block + static_cast<std::size_t>(std::countr_zero(mask));
             mask &= mask - 1;
             const char c = b[p];
-            if (c == delimiter && c != '\0') {
+            if (c == delimiter) {
                 if (quoted) continue;
                 put(p);
                 field = p + 1;
             } else if (c == '\n') {
-                ++line;
                 if (quoted) {
+                    ++line;
                     line_start = p + 1;
                     continue;
                 }
                 const bool carriage = p > field && b[p - 1] == '\r';
                 const std::size_t stop = carriage ? p - 1 : p;
-                if (n == 0 && stop == row) {
-                    pos_ = p + 1, block_ = block, mask_ = mask, line_ = line;
-                    return outcome::blank;
-                }
-                --line;
-                put(stop);
-                ++line;
-                pos_ = p + 1, block_ = block, mask_ = mask, line_ = line;
+                const bool blank = n == 0 && stop == row;
+                if (!blank) put(stop);
+                pos_ = p + 1, block_ = block, mask_ = mask, line_ = line + 1;
+                if (blank) return outcome::blank;
                 break;
             } else if (c == '"') {
                 if (!options_.quoting) continue;
@@ -344,8 +350,8 @@ private:
             if (n != n_columns) {
                 throw parse_error(name(), row_line_, 0, "has " + std::to_string(n) + " fields, the header has " + std::to_string(n_columns));
             }
-            for (std::size_t slot : escaped_) {
-                std::string_view& f = fields_[slot];
+            for (std::size_t place : escaped_) {
+                std::string_view& f = fields[place];
                 f = f.substr(0, unescape(b + (f.data() - b), f.size()));
             }
         }
@@ -364,14 +370,14 @@ private:
 
     /// Without surrounding blanks and a leading plus, which from_chars does not take.
     std::string_view plain_number(std::size_t column) const {
-        std::string_view s = fields_[column];
+        std::string_view s = (*this)[column];
         while (!s.empty() && s.front() == ' ') s.remove_prefix(1);
         while (!s.empty() && s.back() == ' ') s.remove_suffix(1);
         if (s.size() > 1 && s.front() == '+' && s[1] != '-') s.remove_prefix(1);
         return s;
     }
     parse_error not_a(std::size_t column, const char* kind) const {
-        return error_here("column '" + options_.columns[column] + "': '" + std::string(fields_[column].substr(0, 60)) + "' is no " + kind);
+        return error_here("column '" + options_.columns[column] + "': '" + std::string((*this)[column].substr(0, 60)) + "' is no " + kind);
     }
     parse_error no_column(std::string_view wanted, const std::vector<std::string>& names) const {
         std::string message = "has no column '" + std::string(wanted) + "'; its columns are: ";
@@ -383,8 +389,8 @@ private:
     csv_options options_;
     csv_scanner scan_;
     std::vector<std::string> header_;
-    std::vector<std::size_t> slots_;          // of a column of the file: its place in fields_
-    std::vector<std::string_view> fields_;
+    std::vector<std::string_view> fields_;    // of the current row, all of them, and one spare place
+    std::vector<std::size_t> places_;         // where in fields_ the columns that are read lie
     std::vector<std::size_t> escaped_;        // places whose text has doubled quotes
     std::size_t capacity_;
     std::unique_ptr<char[]> buffer_;          // 64 bytes more than capacity_

@@ -85,6 +85,11 @@ inline std::string json_message(std::string_view what) {
 /// Throws parse_error with line and column for a syntax error, invalid UTF-8 or a number out of range; with the key for a
 /// duplicate. A byte order mark is skipped.
 inline json parse_json(std::string_view text, const std::string& place) {
+    // The parser takes a NUL byte for the end of the text and would accept anything behind it.
+    if (const std::size_t nul = text.find('\0'); nul != std::string_view::npos) {
+        const auto [line, column] = detail::line_and_column(text, nul);
+        throw parse_error(place, line, column, "a NUL byte");
+    }
     std::vector<std::unordered_set<std::string>> keys;
     const auto watch = [&](int depth, json::parse_event_t event, json& value) {
         if (event == json::parse_event_t::object_start || event == json::parse_event_t::array_start) {
@@ -214,7 +219,7 @@ private:
     json_view(const json& value, std::string file, std::string where)
         : value_(&value), file_(std::move(file)), where_(std::move(where)) {}
     std::string join(const std::string& key) const { return where_.empty() ? key : where_ + "." + key; }
-    static std::string quoted(const std::string& where) { return where.empty() ? "the whole file" : "\"" + where + "\""; }
+    static std::string quoted(const std::string& where) { return where.empty() ? "the value" : "\"" + where + "\""; }
     [[noreturn]] void fail(const std::string& where, const char* expected) const {
         throw parse_error(file_, quoted(where) + " is " + detail::json_kind(*value_) + ", expected " + expected);
     }

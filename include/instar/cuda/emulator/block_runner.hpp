@@ -73,6 +73,12 @@ public:
     explicit block_runner(const options& o) : options_(o), random_{.seed = o.seed, .stream = 0} {}
     block_runner(const block_runner&) = delete;
     block_runner& operator=(const block_runner&) = delete;
+    ~block_runner() {
+        quitting_ = true;
+        for (const auto& t : threads_) {
+            if (t->waits == waiting::done) fiber::jump(main_, t->f);  // it has run at least once, so it has something to end
+        }
+    }
 
     /// Runs call(argument) for every thread of every block. Throws device_error with block, thread and place of what failed.
     void launch(extent3 grid, extent3 block, std::size_t shared_bytes, kernel_call call, void* argument) {
@@ -86,7 +92,7 @@ public:
         block_dim_ = block;
         n_threads_ = static_cast<int>(n_threads);
         while (threads_.size() < n_threads) {
-            threads_.push_back(std::make_unique<thread>(options_.stack_bytes, &block_runner::thread_main, this));
+            threads_.push_back(std::make_unique<thread>(options_.stack_bytes, &block_runner::thread_main, this, threads_.size()));
         }
         warps_.assign((n_threads + 31) / 32, warp{});
         shared_.begin_launch(shared_bytes);
@@ -233,7 +239,7 @@ private:
         location where{};
         extent3 position{};
         bool started = false;
-        thread(std::size_t stack_bytes, fiber::function run, void* runner) : f(stack_bytes, run, runner) {}
+        thread(std::size_t stack_bytes, fiber::function run, void* runner, std::size_t i) : f(stack_bytes, run, runner, i) {}
     };
     /// The kernel-visible variables of this host thread, for the time of a launch.
     struct scope {
@@ -262,7 +268,6 @@ private:
             each.started = false;
             const auto u = static_cast<unsigned>(t);
             each.position = {u % block_dim_.x, u / block_dim_.x % block_dim_.y, u / block_dim_.x / block_dim_.y};
-            each.f.start();
             make_ready(t);
         }
         continue_ready(main_);
@@ -286,19 +291,23 @@ private:
         cancelling_ = false;
     }
 
-    static void thread_main(void* runner) {
+    /// A fiber's life: one kernel call for each block in which it has a part.
+    static fiber* thread_main(void* runner) {
         auto& self = *static_cast<block_runner*>(runner);
         thread& me = *self.threads_[index(self.current_)];
-        me.started = true;
-        threadIdx = me.position;
-        try {
-            self.call_(self.argument_);
-            self.check_exit();
-        } catch (const block_cancelled&) {
-        } catch (...) {
-            if (!self.failure_) self.failure_ = std::current_exception();
+        while (!self.quitting_) {
+            me.started = true;
+            threadIdx = me.position;
+            try {
+                self.call_(self.argument_);
+                self.check_exit();
+            } catch (const block_cancelled&) {
+            } catch (...) {
+                if (!self.failure_) self.failure_ = std::current_exception();
+            }
+            self.leave(me);
         }
-        self.leave(me);
+        return &self.main_;
     }
 
     /// A thread that ends while others of its block wait for it is the other half of a divergent barrier.
@@ -308,13 +317,16 @@ private:
         }
     }
 
-    [[noreturn]] void leave(thread& me) {
+    /// The thread's kernel call is over; returns when its next block begins.
+    void leave(thread& me) {
         me.waits = waiting::done;
         if (n_done_++ == 0) first_done_ = current_;
         warps_[index(current_ / 32)].done |= std::uint32_t{1} << (current_ % 32);
-        if (cancelling_ || failure_ || n_ready_ == 0) fiber::finish(me.f, main_);
-        thread& next = take_ready();
-        fiber::finish(me.f, next.f);
+        if (cancelling_ || failure_ || n_ready_ == 0) {
+            fiber::jump(me.f, main_);
+        } else {
+            continue_ready(me.f);
+        }
     }
 
     // Ready threads form a ring; each is in it at most once.
@@ -399,6 +411,7 @@ private:
     std::uint32_t block_epoch_ = 0;
     std::exception_ptr failure_;
     bool cancelling_ = false;
+    bool quitting_ = false;
 };
 
 }  // namespace instar::cuda::emulator

@@ -3,9 +3,9 @@
 
 // A stack of its own for each emulated CUDA thread, and the jump from one to another.
 //
-//     fiber main, other(64 << 10, [](void* counter) { ++*static_cast<int*>(counter); }, &n, &main);
-//     other.start();                  // the next jump enters the function; it ends by jumping to a fiber that waits
-//     fiber::jump(main, other);
+//     fiber main;                                                        // the host thread's own stack
+//     fiber other(64 << 10, [](void* m) { return static_cast<fiber*>(m); }, &main);
+//     fiber::jump(main, other);                                          // runs the function, continues where it says
 //
 // x86-64 switches with a dozen instructions; other machines through ucontext. AddressSanitizer and ThreadSanitizer are told
 // of every switch. Each stack ends in a page that may not be touched, so an overflow stops at once instead of spreading.
@@ -61,8 +61,14 @@ struct jump_in_progress {
 inline thread_local constinit jump_in_progress jumping{};
 
 #if !defined(INSTAR_FIBER_UCONTEXT)
-// Saves what the ABI lets a function rely on, swaps stacks, restores the other's, and returns into it.
-__attribute__((naked, noinline)) inline void switch_stack(void** /*save*/, void* /*load*/) {
+// Saves what the ABI lets a function rely on, swaps stacks, restores the other's, and returns into it. noipa: g++ must not
+// look inside and conclude that the other registers survive the call.
+#if defined(__clang__)
+#define INSTAR_FIBER_OPAQUE __attribute__((naked, noinline))
+#else
+#define INSTAR_FIBER_OPAQUE __attribute__((naked, noinline, noipa))
+#endif
+INSTAR_FIBER_OPAQUE inline void switch_stack(void** /*save*/, void* /*load*/) {
     asm("pushq %rbp\n\t"
         "pushq %rbx\n\t"
         "pushq %r12\n\t"
@@ -79,6 +85,7 @@ __attribute__((naked, noinline)) inline void switch_stack(void** /*save*/, void*
         "popq %rbp\n\t"
         "ret");
 }
+#undef INSTAR_FIBER_OPAQUE
 #endif
 
 }  // namespace detail
@@ -86,15 +93,17 @@ __attribute__((naked, noinline)) inline void switch_stack(void** /*save*/, void*
 /// A stack and where it stands. The default-constructed one stands for the host thread's own stack.
 class fiber {
 public:
-    using function = void (*)(void*);
+    /// Runs on the fiber and returns whom to continue when it is over. Must not throw.
+    using function = fiber* (*)(void*);
 
     fiber() {
 #if defined(INSTAR_FIBER_TSAN)
         tsan_ = __tsan_get_current_fiber();
 #endif
     }
-    /// `run(argument)` must not throw and not return: it ends with `finish`.
-    fiber(std::size_t stack_bytes, function run, void* argument) : run_(run), argument_(argument) {
+    /// The first jump here calls run(argument). `colour` shifts the stack's top: stacks that all end at the same place in
+    /// their pages would compete for the same few cache lines.
+    fiber(std::size_t stack_bytes, function run, void* argument, std::size_t colour = 0) : run_(run), argument_(argument) {
         const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
         mapped_ = (stack_bytes + page - 1) / page * page + page;
         void* p = mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -105,10 +114,11 @@ public:
             throw memory_error("emulator: cannot protect a stack's last page (see vm.max_map_count)");
         }
         bottom_ = mapping_ + page;
-        size_ = mapped_ - page;
+        size_ = mapped_ - page - colour * 1088 % 32768 / 64 * 64;
 #if defined(INSTAR_FIBER_TSAN)
         tsan_ = __tsan_create_fiber(0);
 #endif
+        prepare();
     }
     fiber(const fiber&) = delete;
     fiber& operator=(const fiber&) = delete;
@@ -118,25 +128,6 @@ public:
         __tsan_destroy_fiber(tsan_);
 #endif
         munmap(mapping_, mapped_);
-    }
-
-    /// The next jump here enters the function from its beginning. A finished fiber may start again.
-    void start() {
-#if defined(INSTAR_FIBER_UCONTEXT)
-        if (getcontext(&context_) != 0) throw device_error("emulator: getcontext failed");
-        context_.uc_stack.ss_sp = bottom_;
-        context_.uc_stack.ss_size = size_;
-        context_.uc_link = nullptr;
-        makecontext(&context_, &fiber::enter, 0);
-#else
-        // What switch_stack pops: six registers, then the address it returns to. The slot above that address is the
-        // caller's for a debugger: zero ends a backtrace.
-        auto* top = reinterpret_cast<void**>(bottom_ + size_) - 2;
-        *top = nullptr;
-        *--top = reinterpret_cast<void*>(&fiber::enter);
-        for (int i = 0; i < 6; ++i) *--top = nullptr;
-        stack_pointer_ = top;
-#endif
     }
 
     /// Leaves `from`, continues `to`; returns when somebody jumps back to `from`.
@@ -149,16 +140,27 @@ public:
         __sanitizer_finish_switch_fiber(from.fake_stack_, nullptr, nullptr);
 #endif
     }
-    /// The last thing that a fiber's function does: `from` is over until it is started again.
-    [[noreturn]] static void finish(fiber& from, fiber& to) {
-#if defined(INSTAR_FIBER_ASAN)
-        __sanitizer_start_switch_fiber(nullptr, to.bottom_, to.size_);
-#endif
-        go(from, to);
-        __builtin_unreachable();
-    }
 
 private:
+    /// Lays out the stack so that the first jump enters `enter`.
+    void prepare() {
+#if defined(INSTAR_FIBER_UCONTEXT)
+        if (getcontext(&context_) != 0) throw device_error("emulator: getcontext failed");
+        context_.uc_stack.ss_sp = bottom_;
+        context_.uc_stack.ss_size = size_;
+        context_.uc_link = nullptr;
+        makecontext(&context_, &fiber::enter, 0);
+#else
+        // What switch_stack pops: six registers, then the address it returns to. The slot above that address is the
+        // caller's for a debugger: zero ends a backtrace.
+        auto* top = reinterpret_cast<void**>(bottom_ + size_) - 1;  // a function starts 8 bytes off a multiple of 16
+        *top = nullptr;
+        *--top = reinterpret_cast<void*>(&fiber::enter);
+        for (int i = 0; i < 6; ++i) *--top = nullptr;
+        stack_pointer_ = top;
+#endif
+    }
+
     static void go(fiber& from, fiber& to) {
         detail::jumping = {&from, &to};
 #if defined(INSTAR_FIBER_TSAN)
@@ -170,7 +172,8 @@ private:
         detail::switch_stack(&from.stack_pointer_, to.stack_pointer_);
 #endif
     }
-    [[noreturn]] static void enter() {
+    // Not marked noreturn, nor what it calls: the compiler would tell AddressSanitizer to forget this stack too early.
+    static void enter() {
         fiber* const self = detail::jumping.to;
 #if defined(INSTAR_FIBER_ASAN)
         const void* bottom = nullptr;
@@ -182,8 +185,11 @@ private:
             from->size_ = size;
         }
 #endif
-        self->run_(self->argument_);
-        __builtin_unreachable();
+        fiber* const next = self->run_(self->argument_);
+#if defined(INSTAR_FIBER_ASAN)
+        __sanitizer_start_switch_fiber(nullptr, next->bottom_, next->size_);
+#endif
+        go(*self, *next);
     }
 
     function run_ = nullptr;

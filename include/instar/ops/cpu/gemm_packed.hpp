@@ -104,7 +104,7 @@ constexpr index_t ceil_div(index_t a, index_t b) { return (a + b - 1) / b; }
 struct gemm_kernels {
     gemm_geometry cut;
     void (*compute)(const gemm_problem&, const gemm_part&, float*, float*);
-    void (*pack_b)(float*, const gemm_problem&, index_t, index_t, index_t);
+    void (*pack_b)(float*, const gemm_problem&, index_t, index_t, index_t, index_t);
     index_t (*depth)(index_t);
 
     static gemm_kernels pick() {
@@ -149,10 +149,8 @@ inline void gemm_by_rows(cpu_context& ctx, const gemm_problem& g, const gemm_ker
             const index_t n_depths = ceil_div(p1 - p0, step), n_groups = ceil_div(columns, 8 * width);
             run_tasks(ctx, n_depths * n_groups, [&](index_t task) {
                 const index_t q0 = p0 + task / n_groups * step, q1 = std::min(p1, q0 + step);
-                const index_t group = task % n_groups * 8 * width;
-                for (index_t j = group; j < std::min(columns, group + 8 * width); j += width) {
-                    kernels.pack_b(shared.data() + (q0 - p0) * columns + j * (q1 - q0), g, j0 + j, q0, q1);
-                }
+                const index_t group = task % n_groups * 8 * width;  // columns from j0
+                kernels.pack_b(shared.data() + (q0 - p0) * columns + group * (q1 - q0), g, j0 + group, std::min(j1, j0 + group + 8 * width), q0, q1);
             });
             run_tasks(ctx, n_blocks, [&](index_t task) {
                 // Cut at whole tiles, so that panels are as tall as they can be.

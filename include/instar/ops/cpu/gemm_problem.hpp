@@ -40,8 +40,9 @@ struct gemm_geometry {
     index_t tile_rows, tile_columns;  ///< of c kept in registers
     index_t block_rows;               ///< rows of op(a) packed at once, to stay in the second-level cache
     index_t block_depth;              ///< depths summed in registers before they are added to c
+    static constexpr index_t k_group_panels = 4;  ///< panels of op(b) a thread packs for itself at once
     constexpr index_t scratch_a() const { return block_rows * block_depth + 16; }
-    constexpr index_t scratch_b() const { return block_depth * tile_columns + 16; }
+    constexpr index_t scratch_b() const { return k_group_panels * block_depth * tile_columns; }
 };
 
 }  // namespace instar::ops::cpu

@@ -53,15 +53,14 @@ void attention_forward(tensor_view<T, 4> o, std::type_identity_t<attention_saved
                     for (double& s : p) sum += s = std::exp(s - max);
                 }
                 saved.lse(b, h, i) = static_cast<accumulator_t<T>>(sum > 0.0 ? max + std::log(sum) : -k_infinity);
-                for (index_t c = 0; c < d_head; ++c) {
-                    double out = 0.0;
-                    for (index_t j = 0; j < seq_len && sum > 0.0; ++j) {
-                        if (!detail::key_kept(key_mask, b, j)) continue;
-                        const double factor = dropout_factor(options.dropout, ((b * n_heads + h) * seq_len + i) * seq_len + j);
-                        out += p[static_cast<std::size_t>(j)] / sum * factor * as_double(v(b, j, h, c));
-                    }
-                    o(b, i, h, c) = from_double<T>(out);
+                std::vector<double> out(static_cast<std::size_t>(d_head));
+                for (index_t j = 0; j < seq_len; ++j) {
+                    if (!detail::key_kept(key_mask, b, j)) continue;
+                    const double factor = dropout_factor(options.dropout, ((b * n_heads + h) * seq_len + i) * seq_len + j);
+                    const double weight = p[static_cast<std::size_t>(j)] / sum * factor;
+                    for (index_t c = 0; c < d_head; ++c) out[static_cast<std::size_t>(c)] += weight * as_double(v(b, j, h, c));
                 }
+                for (index_t c = 0; c < d_head; ++c) o(b, i, h, c) = from_double<T>(out[static_cast<std::size_t>(c)]);
             }
         }
     }

@@ -16,9 +16,22 @@ static_assert(k_block_rows % 6 == 0 && k_block_rows % 8 == 0 && k_block_rows % k
 inline constexpr float k_log2_e = 1.44269504f;
 inline constexpr float k_ln_2 = 0.693147181f;
 
+/// x, but at least `least`; a NaN stays. Spelled out because GCC turns max(constant, x) into a comparison and a blend.
+INSTAR_ALWAYS_INLINE f32 at_least(float least, f32 x) {
+#if INSTAR_SIMD_LEVEL == 4 && defined(__clang__)
+    return __builtin_ia32_maxps512(broadcast(least), x, 4);
+#elif INSTAR_SIMD_LEVEL == 4
+    return __builtin_ia32_maxps512_mask(broadcast(least), x, f32{}, static_cast<unsigned short>(0xffff), 4);
+#elif INSTAR_SIMD_LEVEL == 3
+    return __builtin_ia32_maxps256(broadcast(least), x);
+#else
+    return max(broadcast(least), x);
+#endif
+}
+
 /// 2ˣ for x ≤ 127; relative error 1.7e-7. What lies below 2⁻¹²⁵ gives 2⁻¹²⁵, so that no product with it is slowed by denormals.
 INSTAR_ALWAYS_INLINE f32 exp2(f32 x) {
-    x = max(broadcast(-125.0f), x);  // in this order: a NaN stays
+    x = at_least(-125.0f, x);
     const f32 shifted = x + 12582912.0f;  // 1.5 · 2²³: the integer nearest to x stands in the low bits
     const f32 f = x - (shifted - 12582912.0f);
     f32 p = fma(f, broadcast(0x1.5bba14p-10f), broadcast(0x1.3cea88p-7f));  // minimax on [−½, ½] with p(0) = 1
@@ -38,20 +51,21 @@ INSTAR_ALWAYS_INLINE float row_max(const float* s, index_t n) {
     return reduce_max(m);
 }
 
-/// s = 2^(s − max), zeros from n to a whole vector; returns the sum. With bits, what dropout drops is zeroed after it was summed.
+/// s = 2^(s − max), zeros from n to a whole vector; returns the sum. What dropout drops is zeroed after it was summed.
+template <bool Dropout>
 INSTAR_ALWAYS_INLINE float row_exp(float* s, index_t n, float max, const std::uint32_t* bits, std::uint32_t drop_below) {
     f32 sum{};
     index_t j = 0;
     for (; j + k_lanes <= n; j += k_lanes) {
         f32 p = exp2(load(s + j) - max);
         sum = sum + p;
-        if (bits != nullptr) p = select((i32)(load(bits + j) >= drop_below), p, f32{});
+        if constexpr (Dropout) p = select((i32)(load(bits + j) >= drop_below), p, f32{});
         store(s + j, p);
     }
     if (j < n) {
         f32 p = select(first_lanes(n - j), exp2(load(s + j) - max), f32{});
         sum = sum + p;
-        if (bits != nullptr) p = select((i32)(load(bits + j) >= drop_below), p, f32{});
+        if constexpr (Dropout) p = select((i32)(load(bits + j) >= drop_below), p, f32{});
         store(s + j, p);
     }
     return reduce_add(sum);
@@ -113,20 +127,23 @@ inline void forward_head(const attention_head<float>& head, index_t first, index
     const bool dropout = head.dropout.p > 0.0f;
     const std::uint32_t drop_below = head.dropout.drop_below();
     const f32 keep_scale = broadcast(dropout ? head.dropout.scale() : 1.0f);
+    prefetch_queue prefetch;
+    if (head.next != nullptr) {
+        prefetch.add(head.next->k.data, head.next->k.stride, false);
+        prefetch.add(head.next->v.data, head.next->v.stride, false);
+        prefetch.add(head.next->q.data, head.next->q.stride, false);
+        prefetch.add(head.next->out.data, head.next->out.stride, true);
+        prefetch.plan(head.seq_len, d, tile_count(last - first, n) + tile_count(last - first, d));
+    }
     for (index_t i = first; i < last; i += k_block_rows) {
         const index_t rows = last - i < k_block_rows ? last - i : k_block_rows;
-        if (head.next) for (index_t r = 0; r < rows; ++r) {
-          for (index_t c = 0; c < d; c += 16) { __builtin_prefetch(head.q.row(i + r) + head.next + c, 0, 2);
-          __builtin_prefetch(head.k.row(i + r) + head.next + c, 0, 2);
-          __builtin_prefetch(head.v.row(i + r) + head.next + c, 0, 2);
-          __builtin_prefetch(head.out.row(i + r) + c, 1, 3);}
-        }
         pack_rows(q, row, {head.q.row(i), head.q.stride, nullptr}, rows, d);
-        multiply({.m = rows, .n = round_up(n, k_lanes), .k = d, .a = q, .a_row = row, .b = kt, .c = s, .c_row = score_row});
+        multiply({.m = rows, .n = round_up(n, k_lanes), .k = d, .a = q, .a_row = row, .b = kt, .c = s, .c_row = score_row, .prefetch = &prefetch});
         for (index_t r = 0; r < rows; ++r) max[r] = row_max(s + r * score_row, n);
         for (index_t r = 0; r < rows; ++r) {
-            const std::uint32_t* row_bits = dropout ? dropout_bits(head, i + r, prefix, bits) : nullptr;
-            sum[r] = row_exp(s + r * score_row, n, max[r], row_bits, drop_below);
+            float* p = s + r * score_row;
+            if (dropout) sum[r] = row_exp<true>(p, n, max[r], dropout_bits(head, i + r, prefix, bits), drop_below);
+            else sum[r] = row_exp<false>(p, n, max[r], nullptr, 0);
         }
         for (index_t r = rows; r < k_block_rows + k_lanes; ++r) max[r] = 0.0f, sum[r] = 1.0f;  // whole vectors below
         for (index_t r = 0; r < rows; r += k_lanes) {
@@ -136,7 +153,7 @@ inline void forward_head(const attention_head<float>& head, index_t first, index
         }
         for (index_t r = 0; r < rows; ++r) head.lse[(i + r) * head.lse_stride] = sum[r];
         multiply({.m = rows, .n = d, .k = n, .a = s, .a_row = score_row, .b = v, .b_row = row, .c = head.out.row(i),
-                  .c_row = head.out.stride, .row_scale = scale});
+                  .c_row = head.out.stride, .row_scale = scale, .prefetch = &prefetch});
     }
 }
 

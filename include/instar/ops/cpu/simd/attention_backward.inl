@@ -90,12 +90,18 @@ inline void backward_head(const attention_head<float>& head, float* scratch) {
     const bool dropout = head.dropout.p > 0.0f;
     const std::uint32_t drop_below = head.dropout.drop_below();
     const float scale = static_cast<float>(head.scale), keep_scale = dropout ? head.dropout.scale() : 1.0f;
+    prefetch_queue prefetch;
+    if (head.next != nullptr) {
+        for (const auto* m : {&head.next->k, &head.next->v, &head.next->q, &head.next->d_o, &head.next->o}) prefetch.add(m->data, m->stride, false);
+        for (const auto* m : {&head.next->dq, &head.next->dk, &head.next->dv}) prefetch.add(m->data, m->stride, true);
+        prefetch.plan(seq_len, d, 2 * tile_count(seq_len, n) + tile_count(seq_len, d) + 2 * tile_count(n, d));
+    }
     for (index_t i = 0; i < seq_len; i += block) {
         const index_t rows = seq_len - i < block ? seq_len - i : block, columns = round_up(n, k_lanes);
         pack_rows(q, row, {head.q.row(i), head.q.stride, nullptr}, rows, d);
         pack_rows(d_o, row, {head.d_o.row(i), head.d_o.stride, nullptr}, rows, d);
-        multiply({.m = rows, .n = columns, .k = d, .a = q, .a_row = row, .b = kt, .c = s, .c_row = score_row});
-        multiply({.m = rows, .n = columns, .k = d, .a = d_o, .a_row = row, .b = vt, .c = dp, .c_row = score_row});
+        multiply({.m = rows, .n = columns, .k = d, .a = q, .a_row = row, .b = kt, .c = s, .c_row = score_row, .prefetch = &prefetch});
+        multiply({.m = rows, .n = columns, .k = d, .a = d_o, .a_row = row, .b = vt, .c = dp, .c_row = score_row, .prefetch = &prefetch});
         for (index_t r = 0; r < rows; ++r) {
             const std::uint32_t* row_bits = dropout ? dropout_bits(head, i + r, prefix, bits) : nullptr;
             const float lse2 = head.lse[(i + r) * head.lse_stride] * k_log2_e;
@@ -103,10 +109,10 @@ inline void backward_head(const attention_head<float>& head, float* scratch) {
                                  drop_below, keep_scale);
         }
         multiply({.m = n, .n = d, .k = rows, .a = s, .a_row = 1, .a_step = score_row, .b = d_o, .b_row = row, .c = dv, .c_row = row,
-                  .accumulate = i > 0});
+                  .accumulate = i > 0, .prefetch = &prefetch});
         multiply({.m = n, .n = d, .k = rows, .a = dp, .a_row = 1, .a_step = score_row, .b = q, .b_row = row, .c = dk, .c_row = row,
-                  .accumulate = i > 0});
-        multiply({.m = rows, .n = d, .k = n, .a = dp, .a_row = score_row, .b = k, .b_row = row, .c = head.dq.row(i), .c_row = head.dq.stride});
+                  .accumulate = i > 0, .prefetch = &prefetch});
+        multiply({.m = rows, .n = d, .k = n, .a = dp, .a_row = score_row, .b = k, .b_row = row, .c = head.dq.row(i), .c_row = head.dq.stride, .prefetch = &prefetch});
     }
     unpack_key_rows(head.dk, dk, row, head);
     unpack_key_rows(head.dv, dv, row, head);

@@ -31,6 +31,43 @@ constexpr index_t vectors_of(index_t n) { return (n + k_lanes - 1) / k_lanes; }
 constexpr index_t panel_count(index_t vectors) { return (vectors + k_tile_vectors - 1) / k_tile_vectors; }
 constexpr index_t panel_begin(index_t vectors, index_t p) { return vectors * p / panel_count(vectors); }
 
+/// Rows that the next head will touch, asked for a few at a time while this one computes: a head's rows lie far apart (one
+/// in each row of a [.., n_heads, d_head] buffer), which no hardware prefetcher follows.
+struct prefetch_queue {
+    static constexpr index_t k_line = 16, k_most_bytes = index_t{1280} << 10;  // beyond it, the matrices added last are left out
+    struct matrix {
+        const float* data;
+        index_t stride;
+        bool write;
+    };
+    matrix matrices[8];
+    index_t n_matrices = 0, n_rows = 0, d = 0, matrix_at = 0, row_at = 0, rows_a_step = 0;
+
+    void add(const float* data, index_t stride, bool write) { matrices[n_matrices++] = {data, stride, write}; }
+    /// Spreads all rows over `steps` calls of step().
+    void plan(index_t rows, index_t columns, index_t steps) {
+        n_rows = rows;
+        d = columns;
+        const index_t bytes = rows * columns * static_cast<index_t>(sizeof(float));
+        while (n_matrices > 0 && n_matrices * bytes > k_most_bytes) --n_matrices;
+        rows_a_step = (rows * n_matrices + steps - 1) / (steps < 1 ? 1 : steps);
+    }
+    void step() {
+        for (index_t i = 0; i < rows_a_step && matrix_at < n_matrices; ++i) {
+            const matrix& m = matrices[matrix_at];
+            const float* row = m.data + row_at * m.stride;
+            for (index_t c = 0; c < d; c += k_line) {
+                if (m.write) __builtin_prefetch(row + c, 1, 2);
+                else __builtin_prefetch(row + c, 0, 2);
+            }
+            if (++row_at == n_rows) {
+                row_at = 0;
+                ++matrix_at;
+            }
+        }
+    }
+};
+
 /// C [m, n] (+)= A [m, k] · B [k, n], each row then times row_scale.
 struct product {
     index_t m = 0, n = 0, k = 0;
@@ -42,6 +79,7 @@ struct product {
     index_t c_row = 0;              ///< C(i, j) = c[i · c_row + j]; columns past n are not written
     bool accumulate = false;
     const float* row_scale = nullptr;  ///< [m] or null
+    prefetch_queue* prefetch = nullptr;  ///< stepped once a tile
 };
 
 /// One register tile: rows [0, rows) of C, rows ≤ MR, and `columns` ≤ NV · k_lanes columns.
@@ -97,6 +135,7 @@ inline void multiply_panel(const product& x, const float* b, index_t b_row, floa
     constexpr int k_rows = k_tile_rows<NV>;
     for (index_t i = 0; i < x.m; i += k_rows) {
         const index_t rows = x.m - i < k_rows ? x.m - i : k_rows;
+        if (x.prefetch != nullptr) x.prefetch->step();
         const float* scale = x.row_scale != nullptr ? x.row_scale + i : nullptr;
         if (rows > k_rows / 2) {
             multiply_tile<k_rows, NV>(x, x.a + i * x.a_row, b, b_row, c + i * x.c_row, scale, rows, columns);
@@ -105,6 +144,9 @@ inline void multiply_panel(const product& x, const float* b, index_t b_row, floa
         }
     }
 }
+
+/// About how many tiles a product is cut into.
+constexpr index_t tile_count(index_t m, index_t n) { return panel_count(vectors_of(n)) * (m / k_tile_rows_max + 1); }
 
 inline void multiply(const product& x) {
     const index_t vectors = vectors_of(x.n), panels = panel_count(vectors);

@@ -1,7 +1,7 @@
 // Philox4x32-10 on 64-bit lanes, a block a lane. Included by simd/dropout.hpp once for each instruction set.
 //
-//     u32 first, second;
-//     philox_bits(first, second, rng, block);     // 2·k_lanes draws from element 4·block on, in order
+//     philox_range(bits, rng, block, n);           // n draws from element 4·block on
+//     dropout_range_f32<true>(y, residual, x, begin, end, constants);
 //
 // The 32×32→64-bit multiplications use the lower halves of the lanes and ignore what the upper halves hold, so nothing is
 // masked between the rounds.
@@ -40,6 +40,17 @@ INSTAR_ALWAYS_INLINE u64 philox_lane_blocks() {
     return u64{0, 1};
 #endif
 }
+/// The lower 32 bits of each lane of a, then of b. A shuffle, because clang turns a shift of a product into a slow product.
+INSTAR_ALWAYS_INLINE u64 pair_low_halves(u64 a, u64 b) {
+    const i32 x = (i32)a, y = (i32)b;
+#if INSTAR_SIMD_BYTES == 64
+    return (u64)__builtin_shufflevector(x, y, 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30);
+#elif INSTAR_SIMD_BYTES == 32
+    return (u64)__builtin_shufflevector(x, y, 0, 8, 2, 10, 4, 12, 6, 14);
+#else
+    return (u64)__builtin_shufflevector(x, y, 0, 4, 2, 6);
+#endif
+}
 INSTAR_ALWAYS_INLINE u32 interleave_even(u64 a, u64 b) {
 #if INSTAR_SIMD_BYTES == 64
     return (u32)__builtin_shufflevector(a, b, 0, 8, 2, 10, 4, 12, 6, 14);
@@ -61,28 +72,74 @@ INSTAR_ALWAYS_INLINE u32 interleave_odd(u64 a, u64 b) {
 
 }  // namespace detail
 
-/// rng.bits of elements 4·block … 4·block + 2·k_lanes − 1.
-INSTAR_ALWAYS_INLINE void philox_bits(u32& first, u32& second, const philox& rng, std::uint64_t block) {
-    using detail::broadcast_u64;
-    using detail::u64;
+namespace detail {
+
+/// 2·Groups vectors of draws. The rounds of one group wait for each other, so several groups go side by side: with one, the
+/// schedulers fill up with waiting operations and half of the time is lost.
+template <int Groups>
+INSTAR_ALWAYS_INLINE void philox_groups(u32 (&draws)[2 * Groups], const philox& rng, std::uint64_t block) {
     const u64 m0 = broadcast_u64(0xD2511F53u), m1 = broadcast_u64(0xCD9E8D57u);
-    const u64 counter = detail::philox_lane_blocks() + block;
-    u64 c0 = counter, c1 = counter >> 32;
-    u64 c2 = broadcast_u64(rng.stream), c3 = broadcast_u64(rng.stream >> 32);
+    u64 c0[Groups], c1[Groups], c2[Groups], c3[Groups];
+#pragma GCC unroll 4
+    for (int g = 0; g < Groups; ++g) {
+        c0[g] = philox_lane_blocks() + (block + static_cast<std::uint64_t>(g * k_lanes_f64));
+        c1[g] = c0[g] >> 32;
+        c2[g] = broadcast_u64(rng.stream);
+        c3[g] = broadcast_u64(rng.stream >> 32);
+    }
     std::uint32_t k0 = static_cast<std::uint32_t>(rng.seed), k1 = static_cast<std::uint32_t>(rng.seed >> 32);
+    // Unrolled, so that the keys of the rounds are computed once outside the caller's loop.
+#pragma GCC unroll 10
     for (int round = 0; round < 10; ++round) {
-        const u64 p0 = detail::widening_product(m0, c0);
-        const u64 p1 = detail::widening_product(m1, c2);
-        c0 = (p1 >> 32) ^ c1 ^ broadcast_u64(k0);
-        c2 = (p0 >> 32) ^ c3 ^ broadcast_u64(k1);
-        c1 = p1;
-        c3 = p0;
+        const u64 key0 = broadcast_u64(k0), key1 = broadcast_u64(k1);
+#pragma GCC unroll 4
+        for (int g = 0; g < Groups; ++g) {
+            const u64 p0 = widening_product(m0, c0[g]);
+            const u64 p1 = widening_product(m1, c2[g]);
+            c0[g] = (p1 >> 32) ^ c1[g] ^ key0;
+            c2[g] = (p0 >> 32) ^ c3[g] ^ key1;
+            c1[g] = p1;
+            c3[g] = p0;
+        }
         k0 += 0x9E3779B9u;
         k1 += 0xBB67AE85u;
     }
-    const u64 low = (c0 & 0xffffffffu) | (c1 << 32), high = (c2 & 0xffffffffu) | (c3 << 32);
-    first = detail::interleave_even(low, high);
-    second = detail::interleave_odd(low, high);
+#pragma GCC unroll 4
+    for (int g = 0; g < Groups; ++g) {
+        const u64 low = pair_low_halves(c0[g], c1[g]), high = pair_low_halves(c2[g], c3[g]);
+        draws[2 * g] = interleave_even(low, high);
+        draws[2 * g + 1] = interleave_odd(low, high);
+    }
+}
+
+/// As many as the registers hold.
+inline constexpr int k_philox_groups = INSTAR_SIMD_LEVEL == 4 ? 4 : 2;
+
+}  // namespace detail
+
+/// rng.bits of elements 4·block … 4·block + 2·k_lanes − 1.
+INSTAR_ALWAYS_INLINE void philox_bits(u32& first, u32& second, const philox& rng, std::uint64_t block) {
+    u32 draws[2];
+    detail::philox_groups<1>(draws, rng, block);
+    first = draws[0];
+    second = draws[1];
+}
+
+/// bits[i] = rng.bits(4·block + i), i < n.
+inline void philox_range(std::uint32_t* bits, const philox& rng, std::uint64_t block, index_t n) {
+    constexpr index_t k_step = 2 * detail::k_philox_groups * k_lanes;
+    const philox copy = rng;
+    index_t i = 0;
+    for (; i + k_step <= n; i += k_step) {
+        u32 draws[2 * detail::k_philox_groups];
+        detail::philox_groups<detail::k_philox_groups>(draws, copy, block + static_cast<std::uint64_t>(i / 4));
+        for (int v = 0; v < 2 * detail::k_philox_groups; ++v) store(bits + i + v * k_lanes, draws[v]);
+    }
+    for (; i < n; i += 2 * k_lanes) {
+        u32 draws[2];
+        detail::philox_groups<1>(draws, copy, block + static_cast<std::uint64_t>(i / 4));
+        for (index_t j = 0; j < 2 * k_lanes && i + j < n; ++j) bits[i + j] = draws[j / k_lanes][j % k_lanes];
+    }
 }
 
 namespace detail {
@@ -97,31 +154,34 @@ INSTAR_ALWAYS_INLINE f32 dropped(f32 x, u32 bits, const dropout_constants& c) {
 /// y = [residual +] x · keep · scale over elements [begin, end) of the whole tensor; begin is a multiple of 4. The pointers
 /// are those of the whole tensor. y may alias either input.
 template <bool WithResidual>
-inline void dropout_range_f32(float* y, const float* residual, const float* x, index_t begin, index_t end, const dropout_constants& c) {
-    u32 bits0, bits1;
+inline void dropout_range_f32(float* y, const float* residual, const float* x, index_t begin, index_t end,
+                              const dropout_constants& constants) {
+    constexpr int k_vectors = 2 * detail::k_philox_groups;
+    // A copy, because the stores could otherwise change what the reference points at.
+    const dropout_constants c = constants;
     index_t i = begin;
-    for (; i + 2 * k_lanes <= end; i += 2 * k_lanes) {
-        philox_bits(bits0, bits1, c.rng, static_cast<std::uint64_t>(i / 4));
-        f32 y0 = detail::dropped(load(x + i), bits0, c);
-        f32 y1 = detail::dropped(load(x + i + k_lanes), bits1, c);
-        if constexpr (WithResidual) {
-            y0 = load(residual + i) + y0;
-            y1 = load(residual + i + k_lanes) + y1;
+    for (; i + k_vectors * k_lanes <= end; i += k_vectors * k_lanes) {
+        u32 draws[k_vectors];
+        detail::philox_groups<detail::k_philox_groups>(draws, c.rng, static_cast<std::uint64_t>(i / 4));
+#pragma GCC unroll 8
+        for (int v = 0; v < k_vectors; ++v) {
+            const index_t at = i + v * k_lanes;
+            f32 kept = detail::dropped(load(x + at), draws[v], c);
+            if constexpr (WithResidual) kept = load(residual + at) + kept;
+            store(y + at, kept);
         }
-        store(y + i, y0);
-        store(y + i + k_lanes, y1);
     }
-    if (i >= end) return;
-    philox_bits(bits0, bits1, c.rng, static_cast<std::uint64_t>(i / 4));
-    const index_t n = end - i, n0 = n < k_lanes ? n : k_lanes, n1 = n - n0;
-    f32 y0 = detail::dropped(load_partial(x + i, n0), bits0, c);
-    f32 y1 = detail::dropped(load_partial(x + i + n0, n1), bits1, c);
-    if constexpr (WithResidual) {
-        y0 = load_partial(residual + i, n0) + y0;
-        y1 = load_partial(residual + i + n0, n1) + y1;
+    for (; i < end; i += 2 * k_lanes) {
+        u32 draws[2];
+        detail::philox_groups<1>(draws, c.rng, static_cast<std::uint64_t>(i / 4));
+        for (int v = 0; v < 2; ++v) {
+            const index_t at = i + v * k_lanes, left = end - at, n = left < 0 ? 0 : left < k_lanes ? left : k_lanes;
+            if (n == 0) break;
+            f32 kept = detail::dropped(load_partial(x + at, n), draws[v], c);
+            if constexpr (WithResidual) kept = load_partial(residual + at, n) + kept;
+            store_partial(y + at, kept, n);
+        }
     }
-    store_partial(y + i, y0, n0);
-    store_partial(y + i + n0, y1, n1);
 }
 
 }  // namespace instar::ops::cpu::simd::INSTAR_SIMD_NS

@@ -14,7 +14,7 @@ inline constexpr index_t k_gemm_columns = k_gemm_vectors * k_lanes;
 // Accumulators + k_gemm_vectors of b + 1 of a fill the registers: 31 of 32, 15 of 16, 11 of 16 (SSE2 needs one for products).
 #if INSTAR_SIMD_LEVEL == 4
 inline constexpr int k_gemm_rows = 14;
-inline constexpr index_t k_gemm_block_rows = 14 * k_gemm_rows, k_gemm_block_depth = 384;
+inline constexpr index_t k_gemm_block_rows = 14 * k_gemm_rows, k_gemm_block_depth = 768;
 #elif INSTAR_SIMD_LEVEL == 3
 inline constexpr int k_gemm_rows = 6;
 inline constexpr index_t k_gemm_block_rows = 32 * k_gemm_rows, k_gemm_block_depth = 256;
@@ -62,28 +62,58 @@ INSTAR_ALWAYS_INLINE void gemm_pack_transposed(float* out, index_t stride, const
 
 }  // namespace detail
 
-/// Rows [i0, i0 + rows) and depths [p0, p1) of op(a), depth by depth: out[(p − p0) · rows + i]. rows ≤ k_gemm_rows.
-/// Writes up to k_lanes elements of slack.
-inline void gemm_pack_a(float* out, const gemm_problem& g, index_t i0, index_t rows, index_t p0, index_t p1) {
-    if (!g.transpose_a) return detail::gemm_pack_transposed(out, rows, g.a + i0 * g.lda + p0, g.lda, rows, p1 - p0);
-    const float* in = g.a + p0 * g.lda + i0;
-    for (index_t p = p0; p < p1; ++p, in += g.lda, out += rows) store(out, load_partial(in, rows));
+/// First row of panel q of n_panels, counted from the part's first row: panels of nearly equal height, so that 15 rows are
+/// 8 + 7, not 14 + 1.
+INSTAR_ALWAYS_INLINE index_t gemm_panel(index_t rows, index_t q, index_t n_panels) { return rows * q / n_panels; }
+
+/// Rows [i0, i0 + rows) and depths [p0, p1) of op(a) in panels, one after the other: panel q, of height h, holds its element
+/// (i, p) at [p · h + i]. Writes up to k_lanes elements of slack.
+inline void gemm_pack_a(float* out, const gemm_problem& g, index_t i0, index_t rows, index_t n_panels, index_t p0, index_t p1) {
+    const index_t depth = p1 - p0;
+    if (!g.transpose_a) {
+        for (index_t q = 0; q < n_panels; ++q) {
+            const index_t r0 = gemm_panel(rows, q, n_panels), height = gemm_panel(rows, q + 1, n_panels) - r0;
+            detail::gemm_pack_transposed(out + r0 * depth, height, g.a + (i0 + r0) * g.lda + p0, g.lda, height, depth);
+        }
+        return;
+    }
+    // A few depths at a time, all panels of them: memory is read in long rows, and written in short runs.
+    for (index_t p = 0; p < depth; p += 8) {
+        const index_t end = depth - p < 8 ? depth : p + 8;
+        for (index_t q = 0; q < n_panels; ++q) {
+            const index_t r0 = gemm_panel(rows, q, n_panels), height = gemm_panel(rows, q + 1, n_panels) - r0;
+            const float* in = g.a + (p0 + p) * g.lda + i0 + r0;
+            float* o = out + r0 * depth + p * height;
+            for (index_t t = p; t < end; ++t, in += g.lda, o += height) {
+                const f32 x = load_partial(in, height);
+                if ((depth - t) * height >= k_lanes) store(o, x);
+                else store_partial(o, x, height);  // the next panel is near, and written already
+            }
+        }
+    }
 }
 
-/// Columns [j0, j0 + k_gemm_columns) and depths [p0, p1) of op(b): out[(p − p0) · k_gemm_columns + j]. Columns past n: any value.
-inline void gemm_pack_b(float* out, const gemm_problem& g, index_t j0, index_t p0, index_t p1) {
-    for (int v = 0; v < k_gemm_vectors; ++v) {
-        const index_t j = j0 + v * k_lanes, columns = g.n - j < k_lanes ? g.n - j : k_lanes;
-        if (columns <= 0) return;
-        float* o = out + v * k_lanes;
-        if (g.transpose_b) {
-            detail::gemm_pack_transposed(o, k_gemm_columns, g.b + j * g.ldb + p0, g.ldb, columns, p1 - p0);
-        } else if (columns == k_lanes) {
-            const float* in = g.b + p0 * g.ldb + j;
-            for (index_t p = p0; p < p1; ++p, in += g.ldb, o += k_gemm_columns) store(o, load(in));
-        } else {
-            const float* in = g.b + p0 * g.ldb + j;
-            for (index_t p = p0; p < p1; ++p, in += g.ldb, o += k_gemm_columns) store(o, load_partial(in, columns));
+/// Columns [j0, j1) and depths [p0, p1) of op(b) in panels of k_gemm_columns, one after the other: a panel's element (p, j)
+/// at [p · k_gemm_columns + j]. Columns past j1 of the last panel hold any value.
+inline void gemm_pack_b(float* out, const gemm_problem& g, index_t j0, index_t j1, index_t p0, index_t p1) {
+    const index_t depth = p1 - p0, columns = j1 - j0;
+    if (g.transpose_b) {
+        for (index_t j = 0; j < columns; j += k_lanes) {
+            float* o = out + j / k_gemm_columns * (k_gemm_columns * depth) + j % k_gemm_columns;
+            detail::gemm_pack_transposed(o, k_gemm_columns, g.b + (j0 + j) * g.ldb + p0, g.ldb, columns - j < k_lanes ? columns - j : k_lanes, depth);
+        }
+        return;
+    }
+    for (index_t p = 0; p < depth; p += 8) {
+        const index_t end = depth - p < 8 ? depth : p + 8;
+        for (index_t j = 0; j < columns; j += k_lanes) {
+            float* o = out + j / k_gemm_columns * (k_gemm_columns * depth) + j % k_gemm_columns + p * k_gemm_columns;
+            const float* in = g.b + (p0 + p) * g.ldb + j0 + j;
+            if (columns - j >= k_lanes) {
+                for (index_t t = p; t < end; ++t, in += g.ldb, o += k_gemm_columns) store(o, load(in));
+            } else {
+                for (index_t t = p; t < end; ++t, in += g.ldb, o += k_gemm_columns) store(o, load_partial(in, columns - j));
+            }
         }
     }
 }
@@ -166,36 +196,39 @@ struct gemm_tiles<std::integer_sequence<int, R...>> {
 /// scratch_b() floats, unused when part.packed_b is given.
 inline void gemm_compute(const gemm_problem& g, const gemm_part& part, float* a_scratch, float* b_scratch) {
     using tiles = detail::gemm_tiles<std::make_integer_sequence<int, k_gemm_rows>>;
+    constexpr index_t k_group = gemm_geometry::k_group_panels * k_gemm_columns;
     const index_t rows = part.i1 - part.i0, step = gemm_block_depth(g.k);
-    // Panels of nearly equal height: 15 rows are 8 + 7, not 14 + 1.
     const index_t n_panels = (rows + k_gemm_rows - 1) / k_gemm_rows;
     index_t p0 = part.p0;
     do {  // once for k = 0, which leaves c = 0 and the epilogue
         const index_t p1 = p0 + step < part.p1 ? p0 + step : part.p1, depth = p1 - p0;
         const bool accumulate = g.accumulate || p0 > 0, last = p1 == g.k;
-        for (index_t q = 0; depth > 0 && q < n_panels; ++q) {
-            const index_t r0 = rows * q / n_panels, r1 = rows * (q + 1) / n_panels;
-            gemm_pack_a(a_scratch + r0 * depth, g, part.i0 + r0, r1 - r0, p0, p1);
-        }
+        // An op(b) that is read once or twice, or that lies in the first-level cache, needs no copy.
+        const bool direct = !g.transpose_b && part.packed_b == nullptr && depth > 0 && (n_panels <= 2 || depth * g.ldb <= 4096);
+        if (depth > 0) gemm_pack_a(a_scratch, g, part.i0, rows, n_panels, p0, p1);
         for (index_t j = part.j0; j < part.j1; j += k_gemm_columns) {
             const index_t columns = part.j1 - j < k_gemm_columns ? part.j1 - j : k_gemm_columns;
-            const float* b = b_scratch;
+            const float* b = nullptr;
             index_t ldb = k_gemm_columns;
             if (part.packed_b != nullptr) {
                 b = part.packed_b + (p0 - part.p0) * part.packed_columns + (j - part.j_first) * depth;
-            } else if (depth == 0) {
-                ldb = 0;
-            } else if (!g.transpose_b && n_panels <= 2 && columns == k_gemm_columns) {
-                b = g.b + p0 * g.ldb + j;  // read once or twice: a copy would not pay
+            } else if (direct && columns % k_lanes == 0) {
+                b = g.b + p0 * g.ldb + j;
                 ldb = g.ldb;
-            } else {
-                gemm_pack_b(b_scratch, g, j, p0, p1);
+            } else if (depth > 0) {
+                const index_t in_group = (j - part.j0) % k_group;
+                if (direct) {
+                    gemm_pack_b(b_scratch, g, j, j + columns, p0, p1);
+                } else if (in_group == 0) {
+                    gemm_pack_b(b_scratch, g, j, part.j1 - j < k_group ? part.j1 : j + k_group, p0, p1);
+                }
+                b = b_scratch + (direct ? 0 : in_group * depth);
             }
+            const float* bias = last && g.bias != nullptr ? g.bias + j : nullptr;
             for (index_t q = 0; q < n_panels; ++q) {
-                const index_t r0 = rows * q / n_panels, r1 = rows * (q + 1) / n_panels;
+                const index_t r0 = gemm_panel(rows, q, n_panels), r1 = gemm_panel(rows, q + 1, n_panels);
                 float* c = g.c + (part.i0 + r0) * g.ldc + j;
-                tiles::table[r1 - r0 - 1][columns > k_lanes](depth, a_scratch + r0 * depth, b, ldb, c, g.ldc, columns, accumulate,
-                                                             last && g.bias != nullptr ? g.bias + j : nullptr);
+                tiles::table[r1 - r0 - 1][columns > k_lanes](depth, a_scratch + r0 * depth, b, ldb, c, g.ldc, columns, accumulate, bias);
                 if (last && g.activation != nullptr) {  // while the tile is in the first-level cache
                     float* y = g.activation + (part.i0 + r0) * g.ld_activation + j;
                     for (index_t r = r0; r < r1; ++r, y += g.ld_activation, c += g.ldc) gelu_range(y, c, columns);

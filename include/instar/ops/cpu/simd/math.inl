@@ -11,6 +11,38 @@ namespace instar::ops::cpu::simd::INSTAR_SIMD_NS {
 
 namespace detail {
 
+inline constexpr float k_log2_e = 1.44269504f;
+// ln 2 in two parts (Cody, Waite), the first of nine bits, so that a small integer times it is exact.
+inline constexpr float k_ln2_high = 0.693359375f;
+inline constexpr float k_ln2_low = -2.12194440e-4f;
+
+// min and max of simd/vec.inl in one instruction: GCC 12 makes a comparison and a blend of those. The second operand when a
+// lane of either is NaN.
+INSTAR_ALWAYS_INLINE f32 lesser(f32 a, f32 b) {
+#if INSTAR_SIMD_LEVEL == 4 && !defined(__clang__)
+    return __builtin_ia32_minps512_mask(a, b, f32{}, static_cast<unsigned short>(0xffff), 4);
+#elif INSTAR_SIMD_LEVEL == 3 && !defined(__clang__)
+    return __builtin_ia32_minps256(a, b);
+#else
+    return min(a, b);
+#endif
+}
+INSTAR_ALWAYS_INLINE f32 greater(f32 a, f32 b) {
+#if INSTAR_SIMD_LEVEL == 4 && !defined(__clang__)
+    return __builtin_ia32_maxps512_mask(a, b, f32{}, static_cast<unsigned short>(0xffff), 4);
+#elif INSTAR_SIMD_LEVEL == 3 && !defined(__clang__)
+    return __builtin_ia32_maxps256(a, b);
+#else
+    return max(a, b);
+#endif
+}
+
+/// Nearest integer of x · factor, as a float; below 2²² in magnitude.
+INSTAR_ALWAYS_INLINE f32 round_product(f32 x, float factor) {
+    const f32 magic = broadcast(12582912.0f);  // 1.5 · 2²³: adding it leaves no bits for a fraction
+    return fma(x, broadcast(factor), magic) - magic;
+}
+
 /// x · 2ⁿ, n integral in [−300, 250]. Below v4 the power is applied in halves, so a denormal result may be rounded twice.
 INSTAR_ALWAYS_INLINE f32 times_power_of_two(f32 x, f32 n) {
 #if INSTAR_SIMD_LEVEL == 4
@@ -33,22 +65,22 @@ INSTAR_ALWAYS_INLINE f32 exp_polynomial(f32 r) {
     return p;
 }
 
-/// exp(hi + lo) for |lo| ≪ |hi|, without the range checks: −200 < hi + lo < 89. Cody–Waite: n = round((hi + lo)/ln 2),
-/// r = hi + lo − n·ln 2 with ln 2 in two parts, the first short enough that n times it is exact.
-INSTAR_ALWAYS_INLINE f32 exp_sum(f32 hi, f32 lo) {
-    const f32 n = round_small((hi + lo) * 1.44269504f);
-    f32 r = fma(n, broadcast(-0.693359375f), hi);
-    r = fma(n, broadcast(2.12194440e-4f), r + lo);
-    return times_power_of_two(exp_polynomial(r), n);
-}
-
-/// exp(−factor·a²), factor a power of two. It keeps its digits for large a only when a² does: a² = ah² + (a − ah)(a + ah),
-/// where ah is the upper 12 bits of a, so that ah² is exact.
-INSTAR_ALWAYS_INLINE f32 exp_minus_square(f32 a, float factor) {
+/// exp(−a²/2), 0 ≤ a ≤ 15, to the bound of exp although a² is not a float: with h = −a/2, r = a·h − n·ln 2 is one rounding
+/// of an exact product and an exact subtrahend. Without FMA, a = ah + al with ah short enough for an exact square, and
+/// a² = ah² + al·(a + ah).
+INSTAR_ALWAYS_INLINE f32 exp_minus_half_square(f32 a) {
+    const f32 h = a * -0.5f;
+#if INSTAR_SIMD_LEVEL >= 3
+    const f32 n = round_product(a * h, k_log2_e);
+    f32 r = fma(a, h, n * -k_ln2_high);
+    r = fma(n, broadcast(-k_ln2_low), r);
+#else
     const f32 ah = as_f32(as_u32(a) & 0xfffff000u);
-    const f32 hi = ah * ah;
-    const f32 lo = (a - ah) * (a + ah);
-    return exp_sum(hi * -factor, lo * -factor);
+    const f32 n = round_product(a * h, k_log2_e);
+    f32 r = fma(n, broadcast(-k_ln2_high), ah * ah * -0.5f);
+    r = fma(n, broadcast(-k_ln2_low), r + (a - ah) * (a + ah) * -0.5f);
+#endif
+    return times_power_of_two(exp_polynomial(r), n);
 }
 
 /// Q(a)·exp(a²/2) for 0 ≤ a ≤ 14.5, where Q(a) = 1 − Φ(a): a rational minimax with positive coefficients, relative error
@@ -72,15 +104,15 @@ INSTAR_ALWAYS_INLINE f32 mills(f32 a) {
 /// FMA).
 INSTAR_ALWAYS_INLINE f32 exp_bounded(f32 x) {
     // The constant first: max gives the second operand, here x, when it is NaN.
-    x = max(broadcast(-104.0f), x);
-    const f32 n = round_small(x * 1.44269504f);
-    f32 r = fma(n, broadcast(-0.693359375f), x);
-    r = fma(n, broadcast(2.12194440e-4f), r);
+    x = detail::greater(broadcast(-104.0f), x);
+    const f32 n = detail::round_product(x, detail::k_log2_e);
+    f32 r = fma(n, broadcast(-detail::k_ln2_high), x);
+    r = fma(n, broadcast(-detail::k_ln2_low), r);
     return detail::times_power_of_two(detail::exp_polynomial(r), n);
 }
 
 /// eˣ. Largest error 1.1 ulp (1.4 without FMA).
-INSTAR_ALWAYS_INLINE f32 exp(f32 x) { return exp_bounded(min(broadcast(89.0f), x)); }
+INSTAR_ALWAYS_INLINE f32 exp(f32 x) { return exp_bounded(detail::lesser(broadcast(89.0f), x)); }
 
 /// Natural logarithm; −∞ for ±0, NaN below 0. Largest error 0.9 ulp.
 INSTAR_ALWAYS_INLINE f32 log(f32 x) {
@@ -101,9 +133,9 @@ INSTAR_ALWAYS_INLINE f32 log(f32 x) {
     p = fma(r, p, broadcast(0x1.555548p-2f));
     const f32 r2 = r * r;
     f32 tail = r * r2 * p;
-    tail = fma(e, broadcast(-2.12194440e-4f), tail);
+    tail = fma(e, broadcast(detail::k_ln2_low), tail);
     tail = fma(r2, broadcast(-0.5f), tail);
-    f32 y = fma(e, broadcast(0.693359375f), r + tail);
+    f32 y = fma(e, broadcast(detail::k_ln2_high), r + tail);
     const f32 k_infinity = broadcast(__builtin_inff());
     y = select(x < k_infinity, y, x);
     y = select(x > 0.0f, y, broadcast(__builtin_nanf("")));
@@ -119,24 +151,25 @@ INSTAR_ALWAYS_INLINE f32 erf(f32 x) {
     p = fma(z, p, broadcast(0x1.ce2cf8p-4f));
     p = fma(z, p, broadcast(-0x1.81273ep-2f));
     p = fma(z, p, broadcast(1.2837915e-1f));  // 2/√π − 1: adding x last keeps its digits
-    const f32 a = min(broadcast(4.5f), abs(x));
-    const f32 far = 1.0f - 2.0f * detail::exp_minus_square(a, 1.0f) * detail::mills(a * 1.41421356f);
-    return select(a < 1.0f, fma(x, p, x), copysign(far, x));
+    // erf(x) = 1 − 2 Q(√2 x)
+    const f32 a = detail::lesser(broadcast(6.0f), abs(x) * 1.41421356f);
+    const f32 far = 1.0f - 2.0f * detail::exp_minus_half_square(a) * detail::mills(a);
+    return select(abs(x) < 1.0f, fma(x, p, x), copysign(far, x));
 }
 
 /// x·Φ(x). Largest error 5 ulp for |x| ≤ 5 (6 without FMA); 10 ulp to the left of it, where results near the denormals.
 INSTAR_ALWAYS_INLINE f32 gelu(f32 x) {
-    const f32 a = min(broadcast(14.5f), abs(x));
-    const f32 q = detail::exp_minus_square(a, 0.5f) * detail::mills(a);
+    const f32 a = detail::lesser(broadcast(14.5f), abs(x));
+    const f32 q = detail::exp_minus_half_square(a) * detail::mills(a);
     return x * select(x < 0.0f, q, 1.0f - q);
 }
 
 /// Φ(x) + x·φ(x). Largest error 1.4e-7 (results lie in [−0.13, 1.13]).
 INSTAR_ALWAYS_INLINE f32 gelu_gradient(f32 x) {
     const f32 magnitude = abs(x);
-    const f32 a = min(broadcast(14.5f), magnitude);
+    const f32 a = detail::lesser(broadcast(14.5f), magnitude);
     // Not the clamped a in the product: at ±∞ it makes ∞ · 0 = NaN, as the formula does.
-    const f32 s = detail::exp_minus_square(a, 0.5f) * fma(magnitude, broadcast(-0.398942280f), detail::mills(a));
+    const f32 s = detail::exp_minus_half_square(a) * fma(magnitude, broadcast(-0.398942280f), detail::mills(a));
     return select(x < 0.0f, s, 1.0f - s);
 }
 

@@ -54,22 +54,33 @@ inline void shifted_product_range(float* y, const float* a, const float* b, floa
     if (i < n) store_partial(y + i, load_partial(b + i, n - i) * (load_partial(a + i, n - i) - shift), n - i);
 }
 
+namespace detail {
+typedef float f32_half __attribute__((vector_size(INSTAR_SIMD_BYTES / 2)));
+typedef float f32_half_unaligned __attribute__((vector_size(INSTAR_SIMD_BYTES / 2), aligned(4), may_alias));
+
+/// k_lanes_f64 floats, as double.
+INSTAR_ALWAYS_INLINE f64 load_f64(const float* p) {
+    const f32_half x = *reinterpret_cast<const f32_half_unaligned*>(p);
+    return __builtin_convertvector(x, f64);
+}
+}  // namespace detail
+
 /// Σ aᵢbᵢ in double: exact products, so rows whose squares leave float's range keep their length.
 inline double dot_f64(const float* a, const float* b, index_t n) {
+    constexpr index_t k_step = k_lanes_f64;
     f64 s0 = broadcast(0.0), s1 = s0, s2 = s0, s3 = s0;
     index_t i = 0;
-    for (; i + 2 * k_lanes <= n; i += 2 * k_lanes) {
-        const f32 a0 = load(a + i), b0 = load(b + i), a1 = load(a + i + k_lanes), b1 = load(b + i + k_lanes);
-        s0 = fma(lower_f64(a0), lower_f64(b0), s0);
-        s1 = fma(upper_f64(a0), upper_f64(b0), s1);
-        s2 = fma(lower_f64(a1), lower_f64(b1), s2);
-        s3 = fma(upper_f64(a1), upper_f64(b1), s3);
+    for (; i + 4 * k_step <= n; i += 4 * k_step) {
+        s0 = fma(detail::load_f64(a + i), detail::load_f64(b + i), s0);
+        s1 = fma(detail::load_f64(a + i + k_step), detail::load_f64(b + i + k_step), s1);
+        s2 = fma(detail::load_f64(a + i + 2 * k_step), detail::load_f64(b + i + 2 * k_step), s2);
+        s3 = fma(detail::load_f64(a + i + 3 * k_step), detail::load_f64(b + i + 3 * k_step), s3);
     }
     for (; i < n; i += k_lanes) {
         const index_t m = n - i < k_lanes ? n - i : k_lanes;
-        const f32 a0 = load_partial(a + i, m), b0 = load_partial(b + i, m);
-        s0 = fma(lower_f64(a0), lower_f64(b0), s0);
-        s1 = fma(upper_f64(a0), upper_f64(b0), s1);
+        const f32 x = load_partial(a + i, m), y = load_partial(b + i, m);
+        s0 = fma(lower_f64(x), lower_f64(y), s0);
+        s1 = fma(upper_f64(x), upper_f64(y), s1);
     }
     return reduce_add((s0 + s1) + (s2 + s3));
 }

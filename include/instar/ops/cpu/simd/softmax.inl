@@ -8,13 +8,13 @@ inline float row_max(const float* x, index_t n) {
     index_t i = 0;
     // The maximum so far is the second operand, so that a NaN leaves it.
     for (; i + 4 * k_lanes <= n; i += 4 * k_lanes) {
-        m0 = max(load(x + i), m0);
-        m1 = max(load(x + i + k_lanes), m1);
-        m2 = max(load(x + i + 2 * k_lanes), m2);
-        m3 = max(load(x + i + 3 * k_lanes), m3);
+        m0 = detail::greater(load(x + i), m0);
+        m1 = detail::greater(load(x + i + k_lanes), m1);
+        m2 = detail::greater(load(x + i + 2 * k_lanes), m2);
+        m3 = detail::greater(load(x + i + 3 * k_lanes), m3);
     }
-    for (; i + k_lanes <= n; i += k_lanes) m0 = max(load(x + i), m0);
-    if (i < n) m0 = max(select(first_lanes(n - i), load_partial(x + i, n - i), m0), m0);
+    for (; i + k_lanes <= n; i += k_lanes) m0 = detail::greater(load(x + i), m0);
+    if (i < n) m0 = detail::greater(select(first_lanes(n - i), load_partial(x + i, n - i), m0), m0);
     return reduce_max(max(max(m0, m1), max(m2, m3)));
 }
 
@@ -58,7 +58,7 @@ inline exp_row_sums exp_row(float* e, const float* x, index_t n) {
         const index_t m = n - begin < r.block ? n - begin : r.block;
         const float top = row_max(x + begin, m);
         if (top > r.max) {
-            r.sum *= __builtin_exp(static_cast<double>(r.max) - static_cast<double>(top));
+            if (r.sum != 0.0) r.sum *= __builtin_exp(static_cast<double>(r.max) - static_cast<double>(top));
             r.max = top;
         }
         r.block_max[b] = r.max;

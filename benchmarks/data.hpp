@@ -1,0 +1,39 @@
+#ifndef INSTAR_BENCHMARKS_DATA_HPP
+#define INSTAR_BENCHMARKS_DATA_HPP
+
+// Random inputs and the check that comes before the clock, for benchmarks of operators that stream memory.
+//
+//     auto x = bench::random_tensor<2>({n_rows, d}, 1);
+//     if (!bench::close(y.view(), expected.view())) { state.SkipWithError("wrong result"); return; }
+
+#include <cmath>
+
+#include "instar/core/philox.hpp"
+#include "instar/core/tensor.hpp"
+
+namespace instar::bench {
+
+/// Uniform in [low, high).
+template <int Rank>
+tensor<float, Rank> random_tensor(const index_t (&extents)[Rank], std::uint64_t seed, float low = -1.0f, float high = 1.0f) {
+    tensor<float, Rank> x(extents);
+    const philox rng{.seed = seed};
+    for (index_t i = 0; i < x.size(); ++i) x.data()[i] = low + (high - low) * rng.uniform(static_cast<std::uint64_t>(i));
+    return x;
+}
+
+/// Normalised mean square error at most 1e-10; both contiguous.
+template <class T, class U, int Rank>
+bool close(const tensor_view<T, Rank>& actual, const tensor_view<U, Rank>& expected) {
+    double error = 0.0, energy = 0.0;
+    for (index_t i = 0; i < expected.size(); ++i) {
+        const double e = static_cast<double>(expected.data()[i]), d = static_cast<double>(actual.data()[i]) - e;
+        error += d * d;
+        energy += e * e;
+    }
+    return actual.size() == expected.size() && error <= 1e-10 * energy;
+}
+
+}  // namespace instar::bench
+
+#endif
