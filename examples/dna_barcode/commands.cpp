@@ -5,7 +5,7 @@
 #include <iostream>
 
 #include "instar/data/bioscan.hpp"
-#include "instar/data/csv.hpp"
+#include "instar/data/csv_writer.hpp"
 #include "instar/data/fasta.hpp"
 #include "instar/io/json.hpp"
 #include "instar/io/npy.hpp"
@@ -62,7 +62,7 @@ named_barcodes read_input(const std::string& path, const std::string& split) {
     }
     if (!split.empty()) throw value_error("--split needs a metadata table, " + path + " is read as FASTA");
     for (auto& record : data::read_fasta(path)) {
-        input.names.push_back(record.name);
+        input.names.push_back(record.id);
         input.barcodes.push_back(std::move(record.sequence));
     }
     if (input.names.empty()) throw value_error(path + ": holds no sequence");
@@ -220,8 +220,7 @@ int run_predict(const settings& s) {
         header.push_back(rank);
         header.push_back(rank + "_score");
     }
-    data::csv_writer writer(s.out, {.delimiter = s.out.ends_with(".csv") ? ',' : '\t'});
-    writer.write_row(header);
+    data::csv_writer writer(s.out, header, s.out.ends_with(".csv") ? ',' : '\t');
     for (std::size_t i = 0; i < input.names.size(); ++i) {
         std::vector<std::string> row{input.names[i]};
         for (std::size_t r = 0; r < folder.classes.ranks.size(); ++r) {
@@ -235,7 +234,8 @@ int run_predict(const settings& s) {
             row.push_back(best->first);
             row.push_back(text);
         }
-        writer.write_row(row);
+        const std::vector<std::string_view> fields(row.begin(), row.end());
+        writer.row(fields);
     }
     writer.commit();
     std::printf("%zu predictions in %s\n", input.names.size(), s.out.c_str());

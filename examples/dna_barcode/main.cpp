@@ -71,7 +71,7 @@ void add_common(CLI::App& app, settings& s) {
     app.add_option("--seed", s.seed)->capture_default_str();
     app.add_option("--cpu-workers,--cpu_workers,--threads", s.cpu_workers, "0 = all cores")->capture_default_str();
     app.add_flag("--deterministic", s.deterministic, "accepted: results never depend on the number of threads");
-    app.add_flag("--no-cuda", "accepted: this program runs on the CPU");
+    app.add_flag("--no-cuda")->description("accepted: this program runs on the CPU");
     app.add_flag("--quiet", s.quiet, "no progress");
 }
 
@@ -101,7 +101,7 @@ int main(int argc, char** argv) {
     add_input(*finetune, s, true, true);
     add_training(*finetune, s);
     finetune->add_flag("--freeze-encoder", s.freeze_encoder, "train the classifier alone");
-    finetune->add_option("--pooling", s.pooling, "mean (the reference's) or masked_mean")->check(CLI::IsMember({"mean", "masked_mean"}));
+    finetune->add_option("--pooling", s.pooling, "mean (the reference's, and --preset paper's) or masked_mean (--preset small's)")->check(CLI::IsMember({"mean", "masked_mean"}));
     add_common(*finetune, s);
 
     auto* metric = app.add_subcommand("metric", "supervised contrastive encoder over genus and species\n\nExample:\n  dna_barcode metric --metadata metadata.csv.gz --model pretrained --out metric\n");
@@ -134,10 +134,15 @@ int main(int argc, char** argv) {
     predict->add_option("--input", s.input, "FASTA, plain or gz")->required();
     add_common(*predict, s);
 
+    auto* simulate = app.add_subcommand("simulate", "made-up specimens in BIOSCAN-5M's metadata format\n\nExample:\n  dna_barcode simulate --out metadata.csv\n");
+    simulate->add_option("--n-specimens", s.n_specimens)->capture_default_str();
+    add_common(*simulate, s);
+
     auto* recipe = app.add_subcommand("recipe", "pretrain, finetune, metric and every probe, with results.json and report.html\n\nExample:\n  dna_barcode recipe --metadata metadata.csv.gz --out run\n");
     recipe->add_option("--metadata", s.metadata, "metadata file; without one, specimens are simulated");
     add_tokens(*recipe, s);
     add_network(*recipe, s);
+    recipe->add_option("--finetune-from", s.finetune_from, "encoder that fine-tuning starts from: metric or pretrained")->capture_default_str()->check(CLI::IsMember({"metric", "pretrained"}));
     add_common(*recipe, s);
 
     CLI11_PARSE(app, argc, argv);
@@ -148,6 +153,7 @@ int main(int argc, char** argv) {
         if (probe->parsed()) return dna_barcode::run_probe(s);
         if (embed->parsed()) return dna_barcode::run_embed(s);
         if (predict->parsed()) return dna_barcode::run_predict(s);
+        if (simulate->parsed()) return dna_barcode::run_simulate(s);
         return dna_barcode::run_recipe(s);
     } catch (const instar::cancelled_error& e) {
         std::fprintf(stderr, "dna_barcode: %s\n", e.what());

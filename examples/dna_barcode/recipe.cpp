@@ -94,6 +94,22 @@ void write_report(const std::string& out, const settings& s, const specimens& al
 
 }  // namespace
 
+int run_simulate(const settings& s) {
+    if (s.n_specimens < 100) throw value_error("--n-specimens must be at least 100, is " + std::to_string(s.n_specimens));
+    // The shape of the default, scaled: about thirty specimens a species.
+    data::simulate_options o{.n_specimens = s.n_specimens, .seed = s.seed};
+    const double scale = static_cast<double>(s.n_specimens) / static_cast<double>(data::simulate_options{}.n_specimens);
+    const auto scaled = [&](int n, int least) { return std::max(least, static_cast<int>(n * scale)); };
+    o.n_species = scaled(o.n_species, 20);
+    o.n_genera = scaled(o.n_genera, 8);
+    o.n_subfamilies = scaled(o.n_subfamilies, 5);
+    o.n_families = scaled(o.n_families, 4);
+    o.n_orders = std::min(o.n_families, scaled(o.n_orders, 2));
+    data::write_bioscan_csv(s.out, data::simulate_specimens(o));
+    std::cout << s.n_specimens << " simulated specimens in " << s.out << '\n';
+    return 0;
+}
+
 int run_recipe(const settings& given) {
     const auto start = std::chrono::steady_clock::now();
     cpu_context ctx = given.cpu_workers > 0 ? cpu_context(given.cpu_workers) : cpu_context();
@@ -102,7 +118,7 @@ int run_recipe(const settings& given) {
     if (source.empty()) {
         source = given.out + "/simulated.csv";
         std::fprintf(stderr, "no --metadata: simulating specimens into %s\n", source.c_str());
-        data::write_simulated_csv(source, data::simulate(ctx, {.seed = given.seed}));
+        data::write_bioscan_csv(source, data::simulate_specimens({.seed = given.seed}));
     }
     const specimens all = load_specimens(source);
     metrics_map metrics;

@@ -61,9 +61,11 @@ struct settings {
     std::string taxon = "genus";
     int n_neighbors = 1;
     std::string metric = "cosine";
-    std::string finetune_from = "pretrained";  // recipe: the encoder that fine-tuning starts from
+    std::string finetune_from = "metric";  // recipe: the encoder that fine-tuning starts from
     bool linear = true;            // probe: the linear probe too
     bool baselines = true;         // probe: 5-mer 1-NN
+
+    int n_specimens = 10000;       // simulate
 
     // reporting
     int log_interval = 100;

@@ -46,6 +46,7 @@ int run_metric(const settings& s);
 int run_probe(const settings& s);
 int run_embed(const settings& s);
 int run_predict(const settings& s);
+int run_simulate(const settings& s);
 int run_recipe(const settings& s);
 
 }  // namespace dna_barcode

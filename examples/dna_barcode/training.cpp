@@ -110,7 +110,7 @@ training_summary finetune(cpu_context& ctx, const settings& s, const specimens& 
     }
     folder.model = with_classifier(folder.model, static_cast<index_t>(species.names.size()), philox{s.seed, 5});
     folder.task = "finetune";
-    folder.pooling = s.pooling.empty() ? "mean" : s.pooling;
+    folder.pooling = !s.pooling.empty() ? s.pooling : s.preset == "paper" ? "mean" : "masked_mean";
     folder.classes.ranks = {"class", "order", "family", "genus", "species"};
     folder.classes.names.assign(species.names.size(), std::vector<std::string>(folder.classes.ranks.size()));
     for (std::size_t i = data.rows.size(); i-- > 0;) {  // backwards: the first row of a species decides

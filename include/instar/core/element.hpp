@@ -7,7 +7,6 @@
 //     float x = static_cast<float>(h);      // exact
 //     instar::element_name<float>();        // "float32"
 
-#include <bit>
 #include <concepts>
 #include <cstdint>
 
@@ -24,7 +23,8 @@ struct bf16 {
 
     bf16() = default;
     INSTAR_HOST_DEVICE explicit bf16(float value) noexcept {
-        const auto u = std::bit_cast<std::uint32_t>(value);
+        // The builtin instead of std::bit_cast: nvcc does not let device code call a constexpr function of the host's library.
+        const auto u = __builtin_bit_cast(std::uint32_t, value);
         // A NaN must stay one: rounding its mantissa up could carry into the exponent.
         if ((u & 0x7fffffffu) > 0x7f800000u) {
             bits = static_cast<std::uint16_t>((u >> 16) | 0x0040u);
@@ -33,7 +33,7 @@ struct bf16 {
         }
     }
     INSTAR_HOST_DEVICE explicit operator float() const noexcept {
-        return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
+        return __builtin_bit_cast(float, static_cast<std::uint32_t>(bits) << 16);
     }
     friend bool operator==(const bf16&, const bf16&) = default;
 };

@@ -58,6 +58,37 @@ __device__ __forceinline__ void store(T* to, const float (&from)[W]) {
     }
 }
 
+/// The same for the last, incomplete pack of a flat range: only the first `count` elements exist.
+template <int W, class T>
+__device__ __forceinline__ void load(float (&to)[W], const T* from, index_t count) {
+    if (count >= W) {
+        load<W>(to, from);
+    } else {
+        for (int i = 0; i < W; ++i) to[i] = i < count ? to_float(from[i]) : 0.0f;
+    }
+}
+template <int W, class T>
+__device__ __forceinline__ void store(T* to, const float (&from)[W], index_t count) {
+    if (count >= W) {
+        store<W>(to, from);
+    } else {
+        for (int i = 0; i < W && i < count; ++i) to[i] = from_float<T>(from[i]);
+    }
+}
+
+/// Threads of a block that walks over a flat range, one pack each.
+inline constexpr int k_flat_threads = 256;
+
+/// First element of this thread's pack in a grid of flat_grid<W>(n) blocks; n or more: nothing to do.
+template <int W>
+__device__ __forceinline__ index_t flat_begin() {
+    return grid_thread() * W;
+}
+template <int W>
+extent3 flat_grid(index_t n) {
+    return {blocks_for(n, index_t{k_flat_threads} * W)};
+}
+
 /// Whether rows of this view can be read sixteen bytes at a time: the first address, the row length and every outer stride.
 template <class T, int Rank>
 bool packable(const tensor_view<T, Rank>& v) {
@@ -73,6 +104,16 @@ template <class... Views>
     requires(sizeof...(Views) > 1)
 bool packable(const Views&... views) {
     return (packable(views) && ...);
+}
+
+/// Calls f with std::integral_constant<int, W>: W = k_pack<T> when `wide`, else 1.
+template <class T, class F>
+void with_pack(bool wide, F&& f) {
+    if (wide) {
+        f(std::integral_constant<int, k_pack<T>>{});
+    } else {
+        f(std::integral_constant<int, 1>{});
+    }
 }
 
 }  // namespace instar::cuda

@@ -43,7 +43,9 @@ double squared_norm(cuda_context& ctx, tensor_view<const T, 1> gradients);
 }  // namespace instar::ops
 
 #if !defined(INSTAR_COMPILED)
+#if !defined(__CUDACC__)
 #include "instar/ops/cpu/adamw.hpp"
+#endif
 #if defined(__CUDACC__) || defined(INSTAR_CUDA_EMULATED)
 #include "instar/ops/cuda/adamw.cuh"
 #endif

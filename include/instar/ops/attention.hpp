@@ -66,7 +66,9 @@ void attention_backward(cuda_context& ctx, tensor_view<T, 4> dq, out_view<T, 4> 
 }  // namespace instar::ops
 
 #if !defined(INSTAR_COMPILED)
+#if !defined(__CUDACC__)
 #include "instar/ops/cpu/attention.hpp"
+#endif
 #if defined(__CUDACC__) || defined(INSTAR_CUDA_EMULATED)
 #include "instar/ops/cuda/attention.cuh"
 #endif

@@ -47,7 +47,9 @@ void softmax_cross_entropy(cuda_context& ctx, out_view<accumulator_t<T>, 1> loss
 }  // namespace instar::ops
 
 #if !defined(INSTAR_COMPILED)
+#if !defined(__CUDACC__)
 #include "instar/ops/cpu/cross_entropy.hpp"
+#endif
 #if defined(__CUDACC__) || defined(INSTAR_CUDA_EMULATED)
 #include "instar/ops/cuda/cross_entropy.cuh"
 #endif

@@ -50,7 +50,9 @@ void dropout_backward(cuda_context& ctx, tensor_view<T, 1> dx, in_view<T, 1> dy,
 }  // namespace instar::ops
 
 #if !defined(INSTAR_COMPILED)
+#if !defined(__CUDACC__)
 #include "instar/ops/cpu/dropout.hpp"
+#endif
 #if defined(__CUDACC__) || defined(INSTAR_CUDA_EMULATED)
 #include "instar/ops/cuda/dropout.cuh"
 #endif

@@ -37,7 +37,9 @@ void scale(cuda_context& ctx, tensor_view<T, 1> y, accumulator_t<T> factor);
 }  // namespace instar::ops
 
 #if !defined(INSTAR_COMPILED)
+#if !defined(__CUDACC__)
 #include "instar/ops/cpu/elementwise.hpp"
+#endif
 #if defined(__CUDACC__) || defined(INSTAR_CUDA_EMULATED)
 #include "instar/ops/cuda/elementwise.cuh"
 #endif

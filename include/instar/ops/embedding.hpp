@@ -50,7 +50,9 @@ void embedding_backward(cuda_context& ctx, tensor_view<T, 2> dword, out_view<T, 
 }  // namespace instar::ops
 
 #if !defined(INSTAR_COMPILED)
+#if !defined(__CUDACC__)
 #include "instar/ops/cpu/embedding.hpp"
+#endif
 #if defined(__CUDACC__) || defined(INSTAR_CUDA_EMULATED)
 #include "instar/ops/cuda/embedding.cuh"
 #endif

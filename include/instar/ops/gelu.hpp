@@ -32,7 +32,9 @@ void gelu_backward(cuda_context& ctx, tensor_view<T, 1> dx, in_view<T, 1> dy, in
 }  // namespace instar::ops
 
 #if !defined(INSTAR_COMPILED)
+#if !defined(__CUDACC__)
 #include "instar/ops/cpu/gelu.hpp"
+#endif
 #if defined(__CUDACC__) || defined(INSTAR_CUDA_EMULATED)
 #include "instar/ops/cuda/gelu.cuh"
 #endif

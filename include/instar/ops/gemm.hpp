@@ -44,7 +44,9 @@ void gemm(cuda_context& ctx, tensor_view<T, 2> c, in_view<T, 2> a, in_view<T, 2>
 }  // namespace instar::ops
 
 #if !defined(INSTAR_COMPILED)
+#if !defined(__CUDACC__)
 #include "instar/ops/cpu/gemm.hpp"
+#endif
 #if defined(__CUDACC__) || defined(INSTAR_CUDA_EMULATED)
 #include "instar/ops/cuda/gemm.cuh"
 #endif

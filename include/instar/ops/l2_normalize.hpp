@@ -32,7 +32,9 @@ void l2_normalize_backward(cuda_context& ctx, tensor_view<T, 2> dx, in_view<T, 2
 }  // namespace instar::ops
 
 #if !defined(INSTAR_COMPILED)
+#if !defined(__CUDACC__)
 #include "instar/ops/cpu/l2_normalize.hpp"
+#endif
 #if defined(__CUDACC__) || defined(INSTAR_CUDA_EMULATED)
 #include "instar/ops/cuda/l2_normalize.cuh"
 #endif

@@ -57,7 +57,9 @@ void layer_norm_backward(cuda_context& ctx, tensor_view<T, 2> dx, out_view<T, 1>
 }  // namespace instar::ops
 
 #if !defined(INSTAR_COMPILED)
+#if !defined(__CUDACC__)
 #include "instar/ops/cpu/layer_norm.hpp"
+#endif
 #if defined(__CUDACC__) || defined(INSTAR_CUDA_EMULATED)
 #include "instar/ops/cuda/layer_norm.cuh"
 #endif

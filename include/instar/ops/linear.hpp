@@ -53,7 +53,9 @@ void linear_backward(cuda_context& ctx, tensor_view<T, 2> dx, out_view<T, 2> dwe
 }  // namespace instar::ops
 
 #if !defined(INSTAR_COMPILED)
+#if !defined(__CUDACC__)
 #include "instar/ops/cpu/linear.hpp"
+#endif
 #if defined(__CUDACC__) || defined(INSTAR_CUDA_EMULATED)
 #include "instar/ops/cuda/linear.cuh"
 #endif

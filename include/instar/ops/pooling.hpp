@@ -41,7 +41,9 @@ void sequence_pool_backward(cuda_context& ctx, tensor_view<T, 3> dx, in_view<T, 
 }  // namespace instar::ops
 
 #if !defined(INSTAR_COMPILED)
+#if !defined(__CUDACC__)
 #include "instar/ops/cpu/pooling.hpp"
+#endif
 #if defined(__CUDACC__) || defined(INSTAR_CUDA_EMULATED)
 #include "instar/ops/cuda/pooling.cuh"
 #endif

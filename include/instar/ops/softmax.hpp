@@ -33,7 +33,9 @@ void softmax_backward(cuda_context& ctx, tensor_view<T, 2> dx, in_view<T, 2> dy,
 }  // namespace instar::ops
 
 #if !defined(INSTAR_COMPILED)
+#if !defined(__CUDACC__)
 #include "instar/ops/cpu/softmax.hpp"
+#endif
 #if defined(__CUDACC__) || defined(INSTAR_CUDA_EMULATED)
 #include "instar/ops/cuda/softmax.cuh"
 #endif

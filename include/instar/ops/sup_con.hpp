@@ -44,7 +44,9 @@ void sup_con(cuda_context& ctx, out_view<accumulator_t<T>, 1> loss, tensor_view<
 }  // namespace instar::ops
 
 #if !defined(INSTAR_COMPILED)
+#if !defined(__CUDACC__)
 #include "instar/ops/cpu/sup_con.hpp"
+#endif
 #if defined(__CUDACC__) || defined(INSTAR_CUDA_EMULATED)
 #include "instar/ops/cuda/sup_con.cuh"
 #endif

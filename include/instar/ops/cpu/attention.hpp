@@ -6,7 +6,8 @@
 //     ops::attention_forward(ctx, o, {lse}, q, k, v, key_mask, {.scale = 0.125});
 //     ops::attention_backward(ctx, dq, dk, dv, d_o, o, {lse}, q, k, v, key_mask, {.scale = 0.125});
 
-#include <utility>
+#include <algorithm>
+#include <string>
 
 #include "instar/core/cpu_context.hpp"
 #include "instar/core/parallel_for.hpp"
@@ -45,10 +46,10 @@ template <class T>
 struct attention_call {
     index_t extents[4];  ///< n_batch, seq_len, n_heads, d_head
     attention_saved<T> saved;
-    tensor_view<const T, 4> q, k, v, o, d_o;
-    tensor_view<T, 4> out, dq, dk, dv;  ///< out: the forward's o; the backward's o is an input
-    tensor_view<const std::uint8_t, 2> key_mask;
-    attention_options options;
+    tensor_view<const T, 4> q{}, k{}, v{}, o{}, d_o{};
+    tensor_view<T, 4> out{}, dq{}, dk{}, dv{};  ///< out: the forward's o; the backward's o is an input
+    tensor_view<const std::uint8_t, 2> key_mask{};
+    attention_options options{};
 
     template <class E>
     void check(const char* op, const char* name, const tensor_view<E, 4>& x) const {
@@ -61,7 +62,9 @@ struct attention_call {
         check(op, "v", v);
         instar::detail::check_shape(op, "saved.lse", saved.lse, {extents[0], extents[2], extents[1]});
         if (key_mask.size() != 0) instar::detail::check_shape(op, "key_mask", key_mask, {extents[0], extents[1]});
-        if (extents[1] > (index_t{1} << 30)) throw value_error(std::string(op) + ": seq_len " + std::to_string(extents[1]) + " is above 2^30");
+        if (extents[1] > (index_t{1} << 30)) {
+            throw value_error(std::string(op) + ": seq_len must be at most 2^30, is " + std::to_string(extents[1]));
+        }
         check_dropout(op, options.dropout);
     }
     index_t n_heads_in_all() const { return extents[0] * extents[2]; }
@@ -72,12 +75,16 @@ struct attention_call {
         attention_head<T> r;
         r.seq_len = extents[1];
         r.d_head = extents[3];
-        for (const auto& [to, from] : {std::pair(&r.q, &q), std::pair(&r.k, &k), std::pair(&r.v, &v), std::pair(&r.o, &o), std::pair(&r.d_o, &d_o)}) {
-            *to = {from->data() + b * from->stride(0) + h * from->stride(2), from->stride(1)};
-        }
-        for (const auto& [to, from] : {std::pair(&r.out, &out), std::pair(&r.dq, &dq), std::pair(&r.dk, &dk), std::pair(&r.dv, &dv)}) {
-            *to = {from->data() + b * from->stride(0) + h * from->stride(2), from->stride(1)};
-        }
+        const auto first = [&](const auto& x) { return x.data() + b * x.stride(0) + h * x.stride(2); };
+        r.q = {first(q), q.stride(1)};
+        r.k = {first(k), k.stride(1)};
+        r.v = {first(v), v.stride(1)};
+        r.o = {first(o), o.stride(1)};
+        r.d_o = {first(d_o), d_o.stride(1)};
+        r.out = {first(out), out.stride(1)};
+        r.dq = {first(dq), dq.stride(1)};
+        r.dk = {first(dk), dk.stride(1)};
+        r.dv = {first(dv), dv.stride(1)};
         r.lse = saved.lse.data() + b * saved.lse.stride(0) + h * saved.lse.stride(1);
         r.lse_stride = saved.lse.stride(2);
         r.scale = options.scale;
@@ -115,7 +122,8 @@ struct attention_call {
 inline index_t attention_query_grain(index_t n_heads_in_all, index_t seq_len) {
     constexpr index_t k_enough_tasks = 64, k_fewest_queries = 128;
     if (n_heads_in_all >= k_enough_tasks || seq_len < 2 * k_fewest_queries) return std::max<index_t>(seq_len, 1);
-    const index_t parts = std::min((k_enough_tasks + n_heads_in_all - 1) / std::max<index_t>(n_heads_in_all, 1), seq_len / k_fewest_queries);
+    const index_t heads = std::max<index_t>(n_heads_in_all, 1);
+    const index_t parts = std::min((k_enough_tasks + heads - 1) / heads, seq_len / k_fewest_queries);
     return ((seq_len + parts - 1) / parts + 23) / 24 * 24;
 }
 
@@ -125,7 +133,8 @@ template <class T>
 void attention_forward(cpu_context& ctx, tensor_view<T, 4> o, std::type_identity_t<attention_saved<T>> saved, in_view<T, 4> q,
                        in_view<T, 4> k, in_view<T, 4> v, tensor_view<const std::uint8_t, 2> key_mask, attention_options options) {
     constexpr const char* k_op = "attention_forward";
-    cpu::attention_call<T> call{{o.extent(0), o.extent(1), o.extent(2), o.extent(3)}, saved, q, k, v, {}, {}, o, {}, {}, {}, key_mask, options};
+    cpu::attention_call<T> call{.extents = {o.extent(0), o.extent(1), o.extent(2), o.extent(3)},
+                                .saved = saved, .q = q, .k = k, .v = v, .out = o, .key_mask = key_mask, .options = options};
     call.check(k_op, "o", o);
     call.check_inputs(k_op);
     const index_t seq_len = o.extent(1), grain = cpu::attention_query_grain(call.n_heads_in_all(), seq_len);
@@ -143,7 +152,9 @@ void attention_backward(cpu_context& ctx, tensor_view<T, 4> dq, out_view<T, 4> d
                         std::type_identity_t<attention_saved<T>> saved, in_view<T, 4> q, in_view<T, 4> k, in_view<T, 4> v,
                         tensor_view<const std::uint8_t, 2> key_mask, attention_options options) {
     constexpr const char* k_op = "attention_backward";
-    cpu::attention_call<T> call{{dq.extent(0), dq.extent(1), dq.extent(2), dq.extent(3)}, saved, q, k, v, o, d_o, {}, dq, dk, dv, key_mask, options};
+    cpu::attention_call<T> call{.extents = {dq.extent(0), dq.extent(1), dq.extent(2), dq.extent(3)},
+                                .saved = saved, .q = q, .k = k, .v = v, .o = o, .d_o = d_o,
+                                .dq = dq, .dk = dk, .dv = dv, .key_mask = key_mask, .options = options};
     call.check(k_op, "dq", dq);
     call.check(k_op, "dk", dk);
     call.check(k_op, "dv", dv);
@@ -154,7 +165,9 @@ void attention_backward(cpu_context& ctx, tensor_view<T, 4> dq, out_view<T, 4> d
     if constexpr (std::same_as<T, float>) {
         const index_t elements = INSTAR_SIMD_PICK(attention::backward_scratch)(seq_len, dq.extent(3));
         const auto backward = INSTAR_SIMD_PICK(attention::backward_head);
-        call.for_each_part(ctx, grain, elements, [&](const cpu::attention_head<T>& head, index_t, index_t, T* scratch) { backward(head, scratch); });
+        call.for_each_part(ctx, grain, elements, [&](const cpu::attention_head<T>& head, index_t, index_t, T* scratch) {
+            backward(head, scratch);
+        });
     } else {
         call.for_each_part(ctx, grain, seq_len, [](const cpu::attention_head<T>& head, index_t, index_t, T* scratch) {
             cpu::attention_backward_plain(head, scratch);

@@ -29,7 +29,7 @@ INSTAR_ALWAYS_INLINE f32 at_least(float least, f32 x) {
 #endif
 }
 
-/// 2ˣ for x ≤ 127; relative error 1.7e-7. What lies below 2⁻¹²⁵ gives 2⁻¹²⁵, so that no product with it is slowed by denormals.
+/// 2ˣ for x ≤ 127; relative error 1.7e-7. What lies below 2⁻¹²⁵ gives 2⁻¹²⁵: a denormal would slow the products with it.
 INSTAR_ALWAYS_INLINE f32 exp2(f32 x) {
     x = at_least(-125.0f, x);
     const f32 shifted = x + 12582912.0f;  // 1.5 · 2²³: the integer nearest to x stands in the low bits
@@ -138,7 +138,8 @@ inline void forward_head(const attention_head<float>& head, index_t first, index
     for (index_t i = first; i < last; i += k_block_rows) {
         const index_t rows = last - i < k_block_rows ? last - i : k_block_rows;
         pack_rows(q, row, {head.q.row(i), head.q.stride, nullptr}, rows, d);
-        multiply({.m = rows, .n = round_up(n, k_lanes), .k = d, .a = q, .a_row = row, .b = kt, .c = s, .c_row = score_row, .prefetch = &prefetch});
+        multiply({.m = rows, .n = round_up(n, k_lanes), .k = d, .a = q, .a_row = row, .b = kt, .c = s, .c_row = score_row,
+                  .prefetch = &prefetch});
         for (index_t r = 0; r < rows; ++r) max[r] = row_max(s + r * score_row, n);
         for (index_t r = 0; r < rows; ++r) {
             float* p = s + r * score_row;

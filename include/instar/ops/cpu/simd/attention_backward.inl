@@ -92,8 +92,15 @@ inline void backward_head(const attention_head<float>& head, float* scratch) {
     const float scale = static_cast<float>(head.scale), keep_scale = dropout ? head.dropout.scale() : 1.0f;
     prefetch_queue prefetch;
     if (head.next != nullptr) {
-        for (const auto* m : {&head.next->k, &head.next->v, &head.next->q, &head.next->d_o, &head.next->o}) prefetch.add(m->data, m->stride, false);
-        for (const auto* m : {&head.next->dq, &head.next->dk, &head.next->dv}) prefetch.add(m->data, m->stride, true);
+        const attention_head<float>& next = *head.next;
+        prefetch.add(next.k.data, next.k.stride, false);
+        prefetch.add(next.v.data, next.v.stride, false);
+        prefetch.add(next.q.data, next.q.stride, false);
+        prefetch.add(next.d_o.data, next.d_o.stride, false);
+        prefetch.add(next.o.data, next.o.stride, false);
+        prefetch.add(next.dq.data, next.dq.stride, true);
+        prefetch.add(next.dk.data, next.dk.stride, true);
+        prefetch.add(next.dv.data, next.dv.stride, true);
         prefetch.plan(seq_len, d, 2 * tile_count(seq_len, n) + tile_count(seq_len, d) + 2 * tile_count(n, d));
     }
     for (index_t i = 0; i < seq_len; i += block) {
@@ -112,7 +119,8 @@ inline void backward_head(const attention_head<float>& head, float* scratch) {
                   .accumulate = i > 0, .prefetch = &prefetch});
         multiply({.m = n, .n = d, .k = rows, .a = dp, .a_row = 1, .a_step = score_row, .b = q, .b_row = row, .c = dk, .c_row = row,
                   .accumulate = i > 0, .prefetch = &prefetch});
-        multiply({.m = rows, .n = d, .k = n, .a = dp, .a_row = score_row, .b = k, .b_row = row, .c = head.dq.row(i), .c_row = head.dq.stride, .prefetch = &prefetch});
+        multiply({.m = rows, .n = d, .k = n, .a = dp, .a_row = score_row, .b = k, .b_row = row,
+                  .c = head.dq.row(i), .c_row = head.dq.stride, .prefetch = &prefetch});
     }
     unpack_key_rows(head.dk, dk, row, head);
     unpack_key_rows(head.dv, dv, row, head);

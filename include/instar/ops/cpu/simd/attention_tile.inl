@@ -82,9 +82,9 @@ struct product {
     prefetch_queue* prefetch = nullptr;  ///< stepped once a tile
 };
 
-/// One register tile: rows [0, rows) of C, rows ≤ MR, and `columns` ≤ NV · k_lanes columns.
+/// One register tile: rows [0, rows) of C, rows ≤ MR, and `columns` columns, which end in the last of the NV vectors.
 template <int MR, int NV>
-inline void multiply_tile(const product& x, const float* a, const float* b, index_t b_row, float* c, const float* row_scale,
+INSTAR_NOINLINE inline void multiply_tile(const product& x, const float* a, const float* b, index_t b_row, float* c, const float* row_scale,
                           index_t rows, index_t columns) {
     f32 sum[MR][NV];
 #pragma GCC unroll 16
@@ -110,21 +110,20 @@ inline void multiply_tile(const product& x, const float* a, const float* b, inde
 #pragma GCC unroll 16
         for (int g = 0; g < (MR + 2) / 3; ++g) a3[g] += a_step;
     }
+    const index_t last = columns - (NV - 1) * k_lanes;  // columns of the last vector
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) {
-        if (i >= rows) continue;
+        if (i >= rows) break;
         float* ci = c + i * x.c_row;
         const f32 scale = broadcast(row_scale != nullptr ? row_scale[i] : 1.0f);
 #pragma GCC unroll 16
         for (int v = 0; v < NV; ++v) {
-            const index_t left = columns - v * k_lanes;
-            if (left >= k_lanes) {
-                const f32 r = x.accumulate ? sum[i][v] + load(ci + v * k_lanes) : sum[i][v];
-                store(ci + v * k_lanes, r * scale);
-            } else if (left > 0) {
-                const f32 r = x.accumulate ? sum[i][v] + load_partial(ci + v * k_lanes, left) : sum[i][v];
-                store_partial(ci + v * k_lanes, r * scale, left);
-            }
+            const bool full = v + 1 < NV || last == k_lanes;
+            f32 r = sum[i][v];
+            if (x.accumulate) r = r + (full ? load(ci + v * k_lanes) : load_partial(ci + v * k_lanes, last));
+            r = r * scale;
+            if (full) store(ci + v * k_lanes, r);
+            else store_partial(ci + v * k_lanes, r, last);
         }
     }
 }
@@ -148,7 +147,7 @@ inline void multiply_panel(const product& x, const float* b, index_t b_row, floa
 /// About how many tiles a product is cut into.
 constexpr index_t tile_count(index_t m, index_t n) { return panel_count(vectors_of(n)) * (m / k_tile_rows_max + 1); }
 
-inline void multiply(const product& x) {
+INSTAR_NOINLINE inline void multiply(const product& x) {
     const index_t vectors = vectors_of(x.n), panels = panel_count(vectors);
     for (index_t p = 0; p < panels; ++p) {
         const index_t first = panel_begin(vectors, p), width = panel_begin(vectors, p + 1) - first;

@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# dna_barcode as a user meets it, on a few simulated specimens: training, resuming, probing, predicting, bad input.
+#
+#     tests/examples/dna_barcode.sh PATH/TO/dna_barcode
+#
+# Prints one line a check; exits 1 when any failed.
+set -uo pipefail
+
+program=$(realpath "$1")
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir" || exit 1
+failed=0
+check() {  # check NAME COMMAND…
+    local name=$1
+    shift
+    if "$@" >"$dir/last.log" 2>&1; then
+        echo "ok      $name"
+    else
+        echo "FAILED  $name"
+        tail -n 20 "$dir/last.log"
+        failed=1
+    fi
+}
+refuses() {  # refuses NAME 'TEXT OF THE ERROR' COMMAND…: exits 1 and says so
+    local name=$1 text=$2
+    shift 2
+    "$@" >"$dir/last.log" 2>&1
+    local code=$?
+    if [[ $code -eq 1 ]] && grep -qF -- "$text" "$dir/last.log"; then
+        echo "ok      refuses $name"
+    else
+        echo "FAILED  refuses $name (exit $code, expected 1 and '$text')"
+        tail -n 5 "$dir/last.log"
+        failed=1
+    fi
+}
+
+small=(--n-layers 1 --d-model 32 --n-heads 2 --epochs 2 --batch-size 32 --quiet)
+tuned=(--epochs 2 --batch-size 16 --quiet)
+
+check "simulate" "$program" simulate --n-specimens 600 --out sim.csv
+check "pretrain" "$program" pretrain --metadata sim.csv --out pre "${small[@]}"
+check "pretrain: one thread gives the same model" "$program" pretrain --metadata sim.csv --out pre1 "${small[@]}" --threads 1
+check "  bit for bit" cmp pre/model.safetensors pre1/model.safetensors
+check "results.json is there" grep -q '"samples_per_second"' pre/results.json
+check "no checkpoint is left behind" test ! -e pre/checkpoint.safetensors
+
+# Interrupted in ever longer intervals until a checkpoint is there, then resumed: the same bits as the uninterrupted run.
+interrupt_once() {  # interrupt_once OUT FLAGS…
+    local out=$1 tenths
+    shift
+    for tenths in $(seq 1 100); do
+        timeout -s INT "$((tenths / 10)).$((tenths % 10))" "$program" pretrain --metadata sim.csv --out "$out" "${small[@]}" "$@" >/dev/null 2>last.log
+        [[ -e $out/model.safetensors ]] && return 1  # it finished before the signal came
+        [[ -e $out/checkpoint.safetensors ]] && return 0
+    done
+    return 1
+}
+check "an interrupted run leaves a checkpoint" interrupt_once pre2
+check "resume" "$program" pretrain --metadata sim.csv --out pre2 "${small[@]}"
+check "resumed run equals the uninterrupted one" cmp pre/model.safetensors pre2/model.safetensors
+
+check "finetune" "$program" finetune --metadata sim.csv --model pre --out fine "${tuned[@]}"
+check "metric" "$program" metric --metadata sim.csv --model pre --out metric "${tuned[@]}"
+check "probe" "$program" probe --metadata sim.csv --model metric --out probe.json --quiet
+check "  with the baseline beside it" grep -q '"baseline.5mer.test.species.accuracy"' probe.json
+awk -F, 'NR > 1 && NR < 12 {print ">" $1 " made up"; print $12}' sim.csv >some.fasta
+check "embed FASTA" "$program" embed --model metric --input some.fasta --out x.npy
+check "embed metadata to safetensors" "$program" embed --model metric --input sim.csv --split test --out x.safetensors
+check "predict" "$program" predict --model fine --input some.fasta --out predictions.tsv
+check "  one line a record" test "$(wc -l <predictions.tsv)" -eq 11
+
+refuses "a missing file" "nowhere.csv" "$program" pretrain --metadata nowhere.csv --out o
+printf 'processid,dna_barcode\nA,ACGT\n' >nosplit.csv
+refuses "metadata without splits" "split" "$program" pretrain --metadata nosplit.csv --out o
+printf 'processid,dna_barcode,split\nA,ACGT,trian\n' >badsplit.csv
+refuses "an unknown split" "trian" "$program" pretrain --metadata badsplit.csv --out o
+printf 'processid,dna_barcode,split\nA,ACGT\n' >ragged.csv
+refuses "a ragged row" "ragged.csv:2" "$program" pretrain --metadata ragged.csv --out o
+: >empty.csv
+refuses "an empty file" "empty.csv" "$program" pretrain --metadata empty.csv --out o
+head -c 300 sim.csv | gzip | head -c 100 >cut.csv.gz
+refuses "a truncated gz" "cut.csv.gz" "$program" pretrain --metadata cut.csv.gz --out o
+printf '>a\nACGTXX\n' >bad.fasta
+refuses "a letter that is no nucleotide" "position 5" "$program" predict --model fine --input bad.fasta --out o.tsv
+printf '>a\nAC\n' >short.fasta
+refuses "a barcode shorter than one token" "2 bases are fewer than one token" "$program" predict --model fine --input short.fasta --out o.tsv
+refuses "predict without a classifier" "labels.json" "$program" predict --model pre --input some.fasta --out o.tsv
+cp -r pre broken && head -c 5000 pre/model.safetensors >broken/model.safetensors
+refuses "a truncated model" "model.safetensors" "$program" embed --model broken --input some.fasta --out o.npy
+rm -r broken && cp -r pre broken && sed -i 's/"hidden_size": 32/"hidden_size": 64/' broken/config.json
+refuses "a config that disagrees with the tensors" "do not fit the model" "$program" embed --model broken --input some.fasta --out o.npy
+refuses "a stride other than k" "stride" "$program" pretrain --metadata sim.csv --out o --stride 2 "${small[@]}"
+check "another interrupted run" interrupt_once other --seed 1
+refuses "a checkpoint of another run" "is of another run" "$program" pretrain --metadata sim.csv --out other "${small[@]}" --seed 2
+exit $failed
