@@ -22,7 +22,12 @@ if (($# == 1)); then
     [[ -f $1 && -r $1 ]] || die "demo.sh: cannot read $1"
     arguments=(--metadata "$(realpath "$1")")
 fi
-out=$(realpath -m "${OUT:-$root/out/demo}")
+if [[ -n ${OUT-} ]]; then
+    out=$(realpath -m "$OUT")
+else
+    out=$root/out/demo
+    rm -rf "$out"  # an earlier demo's
+fi
 
 require "${build_packages[@]}"
 
@@ -39,10 +44,9 @@ say "Building (log: $log)"
 }
 
 mkdir -p "$out"
-build/demo/examples/dna_barcode demo "${arguments[@]}" --out "$out"
+build/demo/examples/dna_barcode recipe --preset demo "${arguments[@]}" --out "$out"
 for file in results.json report.html; do
     [[ -s $out/$file ]] || die "demo.sh: the run ended without $out/$file"
 done
 say ""
-say "Numbers: $out/results.json"
-say "Report:  $out/report.html   (open it in a browser; it is one file)"
+say "Open $out/report.html in a browser: it is one file, and needs no network."

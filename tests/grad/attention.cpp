@@ -33,7 +33,8 @@ TEST_CASE("attention: gradients match central differences") {
                     mask = tensor<std::uint8_t, 2>({s.n_batch, s.seq_len});
                     // Lengths that differ; the last of several samples keeps no key at all.
                     for (index_t b = 0; b < s.n_batch; ++b) {
-                        for (index_t j = 0; j < s.seq_len; ++j) mask(b, j) = (b == 0 || b + 1 < s.n_batch) && j != 2 && j <= s.seq_len - 2 + b;
+                        for (index_t j = 0; j < s.seq_len; ++j)
+                            mask(b, j) = (b == 0 || b + 1 < s.n_batch) && j != 2 && j <= s.seq_len - 2 + b;
                     }
                     if (s.seq_len == 1) mask(0, 0) = 1;
                 }

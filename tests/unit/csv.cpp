@@ -67,7 +67,7 @@ TEST_CASE("csv: delimiters") {
     CHECK(open("\"a\tx\ty\",b\n").delimiter() == ',');
     CHECK(open("only\n").delimiter() == ',');
     CHECK(rows_of("a\tb\n1,5\t2\n") == table{{"1,5", "2"}});
-    CHECK(rows_of("a\tb\n\"x\ty\t2\n", {.quoting = false, .max_row_bytes = 100}).empty() == false);
+    CHECK(rows_of("a\tb\n\"x\t2\n3\t4\"\"\n", {.quoting = false}) == table{{"\"x", "2"}, {"3", "4\"\""}});
     CHECK(rows_of("a b\n1 2\n", {.delimiter = ' '}) == table{{"1", "2"}});
     CHECK_THROWS_AS(open("a\n", {.delimiter = '"'}), value_error);
 }
@@ -146,7 +146,8 @@ TEST_CASE("csv: rows across buffer ends, and larger than a buffer") {
     std::uint64_t n = 0;
     while (text.size() < 1500000) {
         const std::string x(rng.below(n++, 90), 'x');
-        const std::string y(rng.below(n++, n % 50 == 0 ? 70000u : 200u), 'y');
+        const std::string y(rng.below(n, n % 50 == 0 ? 70000u : 200u), 'y');
+        ++n;
         expected.push_back({x, "\"" + y + ",\n", std::to_string(n)});
         text += x + ",\"\"\"" + y + ",\n\"," + std::to_string(n) + (n % 3 == 0 ? "\r\n" : "\n");
     }
@@ -188,7 +189,7 @@ TEST_CASE("csv: what is written reads back") {
         for (const auto& r : rows) out.row({r[0], r[1]});
         CHECK_THROWS_AS(out.row({"1"}), value_error);
         out.commit();
-        csv_reader in(path);
+        csv_reader in(path, {.delimiter = delimiter});
         CHECK(in.header() == std::vector<std::string>{"a \"b\"", "c,d"});
         table back;
         while (in.next()) back.push_back({std::string(in[0]), std::string(in[1])});

@@ -233,8 +233,12 @@ private:
         const cuda::copy_plan plan(to, from);
         if (plan.row_bytes == 0 || plan.rows == 0) return;
         activate();
-        cuda::check(cudaMemcpy2DAsync(to.data(), plan.to_pitch, from.data(), plan.from_pitch, plan.row_bytes, plan.rows, kind, stream_), op,
-                    "cudaMemcpy2DAsync");
+        if (plan.rows == 1) {  // a pitch is limited to 2 GiB, a plain copy is not
+            cuda::check(cudaMemcpyAsync(to.data(), from.data(), plan.row_bytes, kind, stream_), op, "cudaMemcpyAsync");
+        } else {
+            cuda::check(cudaMemcpy2DAsync(to.data(), plan.to_pitch, from.data(), plan.from_pitch, plan.row_bytes, plan.rows, kind, stream_), op,
+                        "cudaMemcpy2DAsync");
+        }
         cuda::check(cudaStreamSynchronize(stream_), op, "cudaStreamSynchronize");
     }
 

@@ -19,7 +19,7 @@ struct extent3 {
     unsigned z = 1;
 };
 
-constexpr index_t ceil_div(index_t a, index_t b) { return (a + b - 1) / b; }
+INSTAR_HOST_DEVICE constexpr index_t ceil_div(index_t a, index_t b) { return (a + b - 1) / b; }
 
 /// Number of blocks that cover n items, `per_block` in each. Throws value_error beyond CUDA's limit of 2³¹ − 1.
 inline unsigned blocks_for(index_t n, index_t per_block) {

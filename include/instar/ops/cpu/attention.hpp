@@ -32,7 +32,8 @@ inline void* attention_scratch(std::size_t bytes) {
 }
 
 /// Lists the kept keys of sample b in `keys` [seq_len] and returns how many there are.
-inline index_t list_kept_keys(std::int32_t* keys, const tensor_view<const std::uint8_t, 2>& key_mask, index_t b, index_t seq_len) {
+inline index_t list_kept_keys(std::int32_t* keys, const tensor_view<const std::uint8_t, 2>& key_mask, index_t b,
+                              index_t seq_len) {
     index_t n = 0;
     for (index_t j = 0; j < seq_len; ++j) {
         keys[n] = static_cast<std::int32_t>(j);
@@ -46,10 +47,11 @@ template <class T>
 struct attention_call {
     index_t extents[4];  ///< n_batch, seq_len, n_heads, d_head
     attention_saved<T> saved;
-    tensor_view<const T, 4> q{}, k{}, v{}, o{}, d_o{};
-    tensor_view<T, 4> out{}, dq{}, dk{}, dv{};  ///< out: the forward's o; the backward's o is an input
-    tensor_view<const std::uint8_t, 2> key_mask{};
-    attention_options options{};
+    tensor_view<const T, 4> q, k, v;
+    tensor_view<const std::uint8_t, 2> key_mask;
+    attention_options options;
+    tensor_view<const T, 4> o{}, d_o{};         ///< inputs of the backward
+    tensor_view<T, 4> out{}, dq{}, dk{}, dv{};  ///< results: out of the forward, the others of the backward
 
     template <class E>
     void check(const char* op, const char* name, const tensor_view<E, 4>& x) const {
@@ -89,17 +91,20 @@ struct attention_call {
         r.lse_stride = saved.lse.stride(2);
         r.scale = options.scale;
         r.dropout = options.dropout;
-        r.first_index = static_cast<std::uint64_t>(at) * static_cast<std::uint64_t>(extents[1]) * static_cast<std::uint64_t>(extents[1]);
+        r.first_index = static_cast<std::uint64_t>(at) * static_cast<std::uint64_t>(extents[1]) *
+                        static_cast<std::uint64_t>(extents[1]);
         return r;
     }
 
-    /// Calls f(head, first, last, scratch) for ranges of `grain` queries of every head, in parallel; scratch: `elements` of T.
+    /// Calls f(head, first, last, scratch) for ranges of `grain` queries of every head, in parallel. scratch: `elements`
+    /// of T.
     template <class F>
     void for_each_part(cpu_context& ctx, index_t grain, index_t elements, F&& f) const {
         const index_t seq_len = extents[1], parts = (seq_len + grain - 1) / grain, n_tasks = n_heads_in_all() * parts;
         const std::size_t scratch_bytes = static_cast<std::size_t>(elements) * sizeof(T);
         parallel_for(ctx, n_tasks, 1, [&](index_t begin, index_t end) {
-            T* scratch = static_cast<T*>(attention_scratch(scratch_bytes + static_cast<std::size_t>(seq_len) * sizeof(std::int32_t)));
+            T* scratch = static_cast<T*>(
+                attention_scratch(scratch_bytes + static_cast<std::size_t>(seq_len) * sizeof(std::int32_t)));
             auto* keys = reinterpret_cast<std::int32_t*>(scratch + elements);
             for (index_t task = begin; task < end; ++task) {
                 const index_t at = task / parts, first = task % parts * grain, last = std::min(first + grain, seq_len);
@@ -117,8 +122,8 @@ struct attention_call {
     }
 };
 
-/// Queries a forward task computes. Whole heads when they are many; else parts of heads, cut by the shape alone. Each part
-/// packs the head's keys and values again, so it is given at least 128 queries to pay for that.
+/// Queries a forward task computes. Whole heads when they are many; else parts of heads, cut by the shape alone. Each
+/// part packs the head's keys and values again, so it is given at least 128 queries to pay for that.
 inline index_t attention_query_grain(index_t n_heads_in_all, index_t seq_len) {
     constexpr index_t k_enough_tasks = 64, k_fewest_queries = 128;
     if (n_heads_in_all >= k_enough_tasks || seq_len < 2 * k_fewest_queries) return std::max<index_t>(seq_len, 1);
@@ -130,11 +135,13 @@ inline index_t attention_query_grain(index_t n_heads_in_all, index_t seq_len) {
 }  // namespace cpu
 
 template <class T>
-void attention_forward(cpu_context& ctx, tensor_view<T, 4> o, std::type_identity_t<attention_saved<T>> saved, in_view<T, 4> q,
-                       in_view<T, 4> k, in_view<T, 4> v, tensor_view<const std::uint8_t, 2> key_mask, attention_options options) {
+void attention_forward(cpu_context& ctx, tensor_view<T, 4> o, std::type_identity_t<attention_saved<T>> saved,
+                       in_view<T, 4> q, in_view<T, 4> k, in_view<T, 4> v, tensor_view<const std::uint8_t, 2> key_mask,
+                       attention_options options) {
     constexpr const char* k_op = "attention_forward";
-    cpu::attention_call<T> call{.extents = {o.extent(0), o.extent(1), o.extent(2), o.extent(3)},
-                                .saved = saved, .q = q, .k = k, .v = v, .out = o, .key_mask = key_mask, .options = options};
+    cpu::attention_call<T> call{
+        {o.extent(0), o.extent(1), o.extent(2), o.extent(3)}, saved, q, k, v, key_mask, options};
+    call.out = o;
     call.check(k_op, "o", o);
     call.check_inputs(k_op);
     const index_t seq_len = o.extent(1), grain = cpu::attention_query_grain(call.n_heads_in_all(), seq_len);
@@ -148,13 +155,16 @@ void attention_forward(cpu_context& ctx, tensor_view<T, 4> o, std::type_identity
 }
 
 template <class T>
-void attention_backward(cpu_context& ctx, tensor_view<T, 4> dq, out_view<T, 4> dk, out_view<T, 4> dv, in_view<T, 4> d_o, in_view<T, 4> o,
-                        std::type_identity_t<attention_saved<T>> saved, in_view<T, 4> q, in_view<T, 4> k, in_view<T, 4> v,
-                        tensor_view<const std::uint8_t, 2> key_mask, attention_options options) {
+void attention_backward(cpu_context& ctx, tensor_view<T, 4> dq, out_view<T, 4> dk, out_view<T, 4> dv, in_view<T, 4> d_o,
+                        in_view<T, 4> o, std::type_identity_t<attention_saved<T>> saved, in_view<T, 4> q,
+                        in_view<T, 4> k, in_view<T, 4> v, tensor_view<const std::uint8_t, 2> key_mask,
+                        attention_options options) {
     constexpr const char* k_op = "attention_backward";
-    cpu::attention_call<T> call{.extents = {dq.extent(0), dq.extent(1), dq.extent(2), dq.extent(3)},
-                                .saved = saved, .q = q, .k = k, .v = v, .o = o, .d_o = d_o,
-                                .dq = dq, .dk = dk, .dv = dv, .key_mask = key_mask, .options = options};
+    cpu::attention_call<T> call{
+        {dq.extent(0), dq.extent(1), dq.extent(2), dq.extent(3)}, saved, q, k, v, key_mask, options, o, d_o};
+    call.dq = dq;
+    call.dk = dk;
+    call.dv = dv;
     call.check(k_op, "dq", dq);
     call.check(k_op, "dk", dk);
     call.check(k_op, "dv", dv);

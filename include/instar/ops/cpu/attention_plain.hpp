@@ -39,11 +39,12 @@ struct attention_head {
     index_t n_keys = 0;
     double scale = 1.0;
     dropout_options dropout{};
-    std::uint64_t first_index = 0;             ///< dropout's index of element (i = 0, j = 0)
-    const attention_head* next = nullptr;      ///< the head this thread is likely to compute next; its rows are prefetched
+    std::uint64_t first_index = 0;         ///< dropout's index of element (i = 0, j = 0)
+    const attention_head* next = nullptr;  ///< the head this thread is likely to compute next; its rows are prefetched
 
     std::uint64_t dropout_index(index_t i, index_t j) const {
-        return first_index + static_cast<std::uint64_t>(i) * static_cast<std::uint64_t>(seq_len) + static_cast<std::uint64_t>(j);
+        return first_index + static_cast<std::uint64_t>(i) * static_cast<std::uint64_t>(seq_len) +
+               static_cast<std::uint64_t>(j);
     }
 };
 

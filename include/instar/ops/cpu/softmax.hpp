@@ -20,19 +20,23 @@ namespace instar::ops {
 namespace cpu {
 
 template <class T>
-void softmax_row(T* y, const T* x, index_t n) {
+void softmax_rows(tensor_view<T, 2> y, in_view<T, 2> x) {
+    const index_t n_rows = y.extent(0), n = y.extent(1);
     if constexpr (std::same_as<T, float>) {
-        const simd::exp_row_sums sums = INSTAR_SIMD_PICK(exp_row<true>)(y, x, n);
-        INSTAR_SIMD_PICK(scale_exp_row)(y, n, sums, 1.0, 0.0f);
+        INSTAR_SIMD_PICK(softmax_rows_f32)(y.data(), y.stride(0), x.data(), x.stride(0), n_rows, n);
     } else {
-        T max = -std::numeric_limits<T>::infinity();
-        for (index_t j = 0; j < n; ++j) max = x[j] > max ? x[j] : max;
-        T sum = 0;
-        for (index_t j = 0; j < n; ++j) {
-            y[j] = std::exp(x[j] - max);
-            sum += y[j];
+        for (index_t r = 0; r < n_rows; ++r) {
+            T* const to = y[r].data();
+            const T* const from = x[r].data();
+            T max = -std::numeric_limits<T>::infinity();
+            for (index_t j = 0; j < n; ++j) max = from[j] > max ? from[j] : max;
+            T sum = 0;
+            for (index_t j = 0; j < n; ++j) {
+                to[j] = std::exp(from[j] - max);
+                sum += to[j];
+            }
+            for (index_t j = 0; j < n; ++j) to[j] /= sum;
         }
-        for (index_t j = 0; j < n; ++j) y[j] /= sum;
     }
 }
 
@@ -44,9 +48,7 @@ void softmax_forward(cpu_context& ctx, tensor_view<T, 2> y, in_view<T, 2> x) {
     instar::detail::check_shape("softmax_forward", "x", x, {n_rows, n_classes});
     instar::detail::check_unit_stride("softmax_forward", "y", y);
     instar::detail::check_unit_stride("softmax_forward", "x", x);
-    parallel_for(ctx, n_rows, cpu::row_grain(n_classes), [&](index_t begin, index_t end) {
-        for (index_t r = begin; r < end; ++r) cpu::softmax_row<T>(y[r].data(), x[r].data(), n_classes);
-    });
+    parallel_for(ctx, n_rows, cpu::row_grain(n_classes), [&](index_t begin, index_t end) { cpu::softmax_rows<T>(y.rows(begin, end), x.rows(begin, end)); });
 }
 
 template <class T>

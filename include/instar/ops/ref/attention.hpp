@@ -23,7 +23,8 @@ inline bool key_kept(const tensor_view<const std::uint8_t, 2>& key_mask, index_t
 
 /// Σ_c x(b, i, h, c) · y(b, j, h, c).
 template <class T>
-double dot_rows(const tensor_view<const T, 4>& x, const tensor_view<const T, 4>& y, index_t b, index_t i, index_t j, index_t h) {
+double dot_rows(const tensor_view<const T, 4>& x, const tensor_view<const T, 4>& y, index_t b, index_t i, index_t j,
+                index_t h) {
     double sum = 0.0;
     for (index_t c = 0; c < x.extent(3); ++c) sum += as_double(x(b, i, h, c)) * as_double(y(b, j, h, c));
     return sum;
@@ -33,8 +34,9 @@ double dot_rows(const tensor_view<const T, 4>& x, const tensor_view<const T, 4>&
 
 /// o_i = Σ_j dropout(softmax_j(scale · q_i · k_j)) · v_j over the keys that the mask keeps; lse_i = log Σ_j exp(s_ij).
 template <class T>
-void attention_forward(tensor_view<T, 4> o, std::type_identity_t<attention_saved<T>> saved, in_view<T, 4> q, in_view<T, 4> k,
-                       in_view<T, 4> v, tensor_view<const std::uint8_t, 2> key_mask, attention_options options) {
+void attention_forward(tensor_view<T, 4> o, std::type_identity_t<attention_saved<T>> saved, in_view<T, 4> q,
+                       in_view<T, 4> k, in_view<T, 4> v, tensor_view<const std::uint8_t, 2> key_mask,
+                       attention_options options) {
     constexpr double k_infinity = std::numeric_limits<double>::infinity();
     const index_t n_batch = o.extent(0), seq_len = o.extent(1), n_heads = o.extent(2), d_head = o.extent(3);
     std::vector<double> p(static_cast<std::size_t>(seq_len));
@@ -44,7 +46,8 @@ void attention_forward(tensor_view<T, 4> o, std::type_identity_t<attention_saved
                 double max = -k_infinity;
                 for (index_t j = 0; j < seq_len; ++j) {
                     double& s = p[static_cast<std::size_t>(j)];
-                    s = detail::key_kept(key_mask, b, j) ? options.scale * detail::dot_rows<T>(q, k, b, i, j, h) : -k_infinity;
+                    s = detail::key_kept(key_mask, b, j) ? options.scale * detail::dot_rows<T>(q, k, b, i, j, h)
+                                                         : -k_infinity;
                     max = std::fmax(max, s);
                 }
                 double sum = 0.0;
@@ -56,9 +59,11 @@ void attention_forward(tensor_view<T, 4> o, std::type_identity_t<attention_saved
                 std::vector<double> out(static_cast<std::size_t>(d_head));
                 for (index_t j = 0; j < seq_len; ++j) {
                     if (!detail::key_kept(key_mask, b, j)) continue;
-                    const double factor = dropout_factor(options.dropout, ((b * n_heads + h) * seq_len + i) * seq_len + j);
+                    const double factor =
+                        dropout_factor(options.dropout, ((b * n_heads + h) * seq_len + i) * seq_len + j);
                     const double weight = p[static_cast<std::size_t>(j)] / sum * factor;
-                    for (index_t c = 0; c < d_head; ++c) out[static_cast<std::size_t>(c)] += weight * as_double(v(b, j, h, c));
+                    for (index_t c = 0; c < d_head; ++c)
+                        out[static_cast<std::size_t>(c)] += weight * as_double(v(b, j, h, c));
                 }
                 for (index_t c = 0; c < d_head; ++c) o(b, i, h, c) = from_double<T>(out[static_cast<std::size_t>(c)]);
             }
@@ -70,8 +75,8 @@ void attention_forward(tensor_view<T, 4> o, std::type_identity_t<attention_saved
 /// dv_j = Σ_i f_ij p_ij d_o_i;   dq_i = scale Σ_j ds_ij k_j;   dk_j = scale Σ_i ds_ij q_i.
 template <class T>
 void attention_backward(tensor_view<T, 4> dq, out_view<T, 4> dk, out_view<T, 4> dv, in_view<T, 4> d_o, in_view<T, 4> o,
-                        std::type_identity_t<attention_saved<T>> saved, in_view<T, 4> q, in_view<T, 4> k, in_view<T, 4> v,
-                        tensor_view<const std::uint8_t, 2> key_mask, attention_options options) {
+                        std::type_identity_t<attention_saved<T>> saved, in_view<T, 4> q, in_view<T, 4> k,
+                        in_view<T, 4> v, tensor_view<const std::uint8_t, 2> key_mask, attention_options options) {
     const index_t n_batch = dq.extent(0), seq_len = dq.extent(1), n_heads = dq.extent(2), d_head = dq.extent(3);
     const auto n = static_cast<std::size_t>(seq_len * d_head);
     for (index_t b = 0; b < n_batch; ++b) {
@@ -83,12 +88,15 @@ void attention_backward(tensor_view<T, 4> dq, out_view<T, 4> dk, out_view<T, 4> 
                     if (!detail::key_kept(key_mask, b, j)) continue;
                     const double s = options.scale * detail::dot_rows<T>(q, k, b, i, j, h);
                     const double p = std::exp(s - static_cast<double>(saved.lse(b, h, i)));
-                    const double factor = dropout_factor(options.dropout, ((b * n_heads + h) * seq_len + i) * seq_len + j);
+                    const double factor =
+                        dropout_factor(options.dropout, ((b * n_heads + h) * seq_len + i) * seq_len + j);
                     const double ds = p * (factor * detail::dot_rows<T>(d_o, v, b, i, j, h) - row_dot);
                     for (index_t c = 0; c < d_head; ++c) {
                         sum_dv[static_cast<std::size_t>(j * d_head + c)] += factor * p * as_double(d_o(b, i, h, c));
-                        sum_dq[static_cast<std::size_t>(i * d_head + c)] += options.scale * ds * as_double(k(b, j, h, c));
-                        sum_dk[static_cast<std::size_t>(j * d_head + c)] += options.scale * ds * as_double(q(b, i, h, c));
+                        sum_dq[static_cast<std::size_t>(i * d_head + c)] +=
+                            options.scale * ds * as_double(k(b, j, h, c));
+                        sum_dk[static_cast<std::size_t>(j * d_head + c)] +=
+                            options.scale * ds * as_double(q(b, i, h, c));
                     }
                 }
             }

@@ -1,10 +1,11 @@
 // Forward of one head of attention. Included by simd/attention.hpp once for each instruction set.
 //
-//     attention::forward_head(head, 0, head.seq_len, scratch);        // scratch: forward_scratch(seq_len, d_head) floats
+//     attention::forward_head(head, 0, head.seq_len, scratch);     // scratch: forward_scratch(seq_len, d_head) floats
 //
 // The kept keys and values are packed once a head; then blocks of k_block_rows queries run through
 //     S = (scale · log2 e) Q Kᵀ  →  P = 2^(S − max S), row sums  →  O = P V / sums
-// while their scores lie in L1 or L2. Working in powers of two takes the factor out of the exponential: it rides on packed K.
+// while their scores lie in L1 or L2. Working in powers of two takes the factor out of the exponential: it rides on the
+// packed keys.
 
 namespace instar::ops::cpu::simd::INSTAR_SIMD_NS {
 namespace attention {
@@ -29,7 +30,7 @@ INSTAR_ALWAYS_INLINE f32 at_least(float least, f32 x) {
 #endif
 }
 
-/// 2ˣ for x ≤ 127; relative error 1.7e-7. What lies below 2⁻¹²⁵ gives 2⁻¹²⁵: a denormal would slow the products with it.
+/// 2ˣ for x ≤ 127; relative error 1.7e-7. What lies below 2⁻¹²⁵ gives 2⁻¹²⁵: denormals would slow the products.
 INSTAR_ALWAYS_INLINE f32 exp2(f32 x) {
     x = at_least(-125.0f, x);
     const f32 shifted = x + 12582912.0f;  // 1.5 · 2²³: the integer nearest to x stands in the low bits
@@ -53,7 +54,8 @@ INSTAR_ALWAYS_INLINE float row_max(const float* s, index_t n) {
 
 /// s = 2^(s − max), zeros from n to a whole vector; returns the sum. What dropout drops is zeroed after it was summed.
 template <bool Dropout>
-INSTAR_ALWAYS_INLINE float row_exp(float* s, index_t n, float max, const std::uint32_t* bits, std::uint32_t drop_below) {
+INSTAR_ALWAYS_INLINE float row_exp(float* s, index_t n, float max, const std::uint32_t* bits,
+                                   std::uint32_t drop_below) {
     f32 sum{};
     index_t j = 0;
     for (; j + k_lanes <= n; j += k_lanes) {
@@ -81,9 +83,10 @@ inline void draw_bits(std::uint32_t* bits, const philox& rng, std::uint64_t bloc
     }
 }
 
-/// Dropout's bits of row i in the order of the kept keys: bits[j] belongs to key keys[j]. Needs bits_scratch(seq_len) elements;
-/// returns where the row begins.
-inline const std::uint32_t* dropout_bits(const attention_head<float>& head, index_t i, bool all_in_order, std::uint32_t* bits) {
+/// Dropout's bits of row i in the order of the kept keys: bits[j] belongs to key keys[j]. Needs bits_scratch(seq_len)
+/// elements; returns where the row begins.
+inline const std::uint32_t* dropout_bits(const attention_head<float>& head, index_t i, bool all_in_order,
+                                         std::uint32_t* bits) {
     const std::uint64_t first = head.dropout_index(i, 0), block = first / 4;
     std::uint32_t* row = bits + first % 4;
     const index_t n_used = head.n_keys > 0 ? head.keys[head.n_keys - 1] + 1 : 0;
@@ -138,8 +141,7 @@ inline void forward_head(const attention_head<float>& head, index_t first, index
     for (index_t i = first; i < last; i += k_block_rows) {
         const index_t rows = last - i < k_block_rows ? last - i : k_block_rows;
         pack_rows(q, row, {head.q.row(i), head.q.stride, nullptr}, rows, d);
-        multiply({.m = rows, .n = round_up(n, k_lanes), .k = d, .a = q, .a_row = row, .b = kt, .c = s, .c_row = score_row,
-                  .prefetch = &prefetch});
+        multiply({rows, round_up(n, k_lanes), d, {q, row}, {kt}, {s, score_row}, &prefetch});
         for (index_t r = 0; r < rows; ++r) max[r] = row_max(s + r * score_row, n);
         for (index_t r = 0; r < rows; ++r) {
             float* p = s + r * score_row;
@@ -153,8 +155,7 @@ inline void forward_head(const attention_head<float>& head, index_t first, index
             store(sum + r, fma(load(max + r), broadcast(k_ln_2), log(total)));
         }
         for (index_t r = 0; r < rows; ++r) head.lse[(i + r) * head.lse_stride] = sum[r];
-        multiply({.m = rows, .n = d, .k = n, .a = s, .a_row = score_row, .b = v, .b_row = row, .c = head.out.row(i),
-                  .c_row = head.out.stride, .row_scale = scale, .prefetch = &prefetch});
+        multiply({rows, d, n, {s, score_row}, {v, row}, {head.out.row(i), head.out.stride, false, scale}, &prefetch});
     }
 }
 

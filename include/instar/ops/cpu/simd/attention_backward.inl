@@ -9,7 +9,7 @@
 namespace instar::ops::cpu::simd::INSTAR_SIMD_NS {
 namespace attention {
 
-/// Queries of a block: about equal blocks, whole tiles, P and dS together below 256 KiB when that leaves a block 24 rows.
+/// Queries of a block: blocks of about equal size, whole tiles, P and dS together below 256 KiB when 24 rows are.
 constexpr index_t backward_block_rows(index_t seq_len) {
     const index_t most = 32768 / packed_row(seq_len) / k_block_rows;
     const index_t rows = most < 1 ? k_block_rows : most * k_block_rows;
@@ -19,7 +19,8 @@ constexpr index_t backward_block_rows(index_t seq_len) {
 
 constexpr index_t backward_scratch(index_t seq_len, index_t d_head) {
     const index_t keys = round_up(seq_len, k_lanes), row = packed_row(d_head), block = backward_block_rows(seq_len);
-    return 2 * d_head * keys + 3 * seq_len * row + 2 * block * (row + packed_row(seq_len) + k_tile_rows_max) + bits_scratch(seq_len);
+    return 2 * d_head * keys + 3 * seq_len * row + 2 * block * (row + packed_row(seq_len) + k_tile_rows_max) +
+           bits_scratch(seq_len);
 }
 
 /// Σ_c x[c] · y[c].
@@ -31,10 +32,12 @@ INSTAR_ALWAYS_INLINE float dot(const float* x, const float* y, index_t n) {
     return reduce_add(sum);
 }
 
-/// In: s = scores in powers of two, dp = dO · V. Out: s = dropout(p), dp = ds. Columns past n hold nothing of use, before and after.
+/// In: s = scores in powers of two, dp = dO · V. Out: s = dropout(p), dp = ds. Columns past n hold nothing of use, before
+/// and after.
 INSTAR_ALWAYS_INLINE void softmax_gradient_row(float* s, float* dp, index_t n, float lse2, float row_dot, float scale,
                                                const std::uint32_t* bits, std::uint32_t drop_below, float keep_scale) {
-    const f32 minus_dot = broadcast(-scale * row_dot), p_scale = broadcast(keep_scale), dp_scale = broadcast(keep_scale * scale);
+    const f32 minus_dot = broadcast(-scale * row_dot), p_scale = broadcast(keep_scale),
+              dp_scale = broadcast(keep_scale * scale);
     for (index_t j = 0; j < n; j += k_lanes) {
         const f32 p = exp2(load(s + j) - lse2);
         if (bits == nullptr) {
@@ -49,7 +52,8 @@ INSTAR_ALWAYS_INLINE void softmax_gradient_row(float* s, float* dp, index_t n, f
 }
 
 /// Rows of a gradient back to where their keys came from; rows of masked keys are zero.
-inline void unpack_key_rows(const attention_head<float>::out_matrix& to, const float* from, index_t ld, const attention_head<float>& head) {
+inline void unpack_key_rows(const attention_head<float>::out_matrix& to, const float* from, index_t ld,
+                            const attention_head<float>& head) {
     index_t j = 0;
     for (index_t i = 0; i < head.seq_len; ++i) {
         float* out = to.row(i);
@@ -107,20 +111,17 @@ inline void backward_head(const attention_head<float>& head, float* scratch) {
         const index_t rows = seq_len - i < block ? seq_len - i : block, columns = round_up(n, k_lanes);
         pack_rows(q, row, {head.q.row(i), head.q.stride, nullptr}, rows, d);
         pack_rows(d_o, row, {head.d_o.row(i), head.d_o.stride, nullptr}, rows, d);
-        multiply({.m = rows, .n = columns, .k = d, .a = q, .a_row = row, .b = kt, .c = s, .c_row = score_row, .prefetch = &prefetch});
-        multiply({.m = rows, .n = columns, .k = d, .a = d_o, .a_row = row, .b = vt, .c = dp, .c_row = score_row, .prefetch = &prefetch});
+        multiply({rows, columns, d, {q, row}, {kt}, {s, score_row}, &prefetch});
+        multiply({rows, columns, d, {d_o, row}, {vt}, {dp, score_row}, &prefetch});
         for (index_t r = 0; r < rows; ++r) {
             const std::uint32_t* row_bits = dropout ? dropout_bits(head, i + r, prefix, bits) : nullptr;
             const float lse2 = head.lse[(i + r) * head.lse_stride] * k_log2_e;
-            softmax_gradient_row(s + r * score_row, dp + r * score_row, n, lse2, dot(d_o + r * row, head.o.row(i + r), d), scale, row_bits,
-                                 drop_below, keep_scale);
+            softmax_gradient_row(s + r * score_row, dp + r * score_row, n, lse2,
+                                 dot(d_o + r * row, head.o.row(i + r), d), scale, row_bits, drop_below, keep_scale);
         }
-        multiply({.m = n, .n = d, .k = rows, .a = s, .a_row = 1, .a_step = score_row, .b = d_o, .b_row = row, .c = dv, .c_row = row,
-                  .accumulate = i > 0, .prefetch = &prefetch});
-        multiply({.m = n, .n = d, .k = rows, .a = dp, .a_row = 1, .a_step = score_row, .b = q, .b_row = row, .c = dk, .c_row = row,
-                  .accumulate = i > 0, .prefetch = &prefetch});
-        multiply({.m = rows, .n = d, .k = n, .a = dp, .a_row = score_row, .b = k, .b_row = row,
-                  .c = head.dq.row(i), .c_row = head.dq.stride, .prefetch = &prefetch});
+        multiply({n, d, rows, {s, 1, score_row}, {d_o, row}, {dv, row, i > 0}, &prefetch});
+        multiply({n, d, rows, {dp, 1, score_row}, {q, row}, {dk, row, i > 0}, &prefetch});
+        multiply({rows, d, n, {dp, score_row}, {k, row}, {head.dq.row(i), head.dq.stride}, &prefetch});
     }
     unpack_key_rows(head.dk, dk, row, head);
     unpack_key_rows(head.dv, dv, row, head);

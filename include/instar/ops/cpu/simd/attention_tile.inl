@@ -1,11 +1,12 @@
-// Small matrix products of attention, on one thread and in cache. Included by simd/attention.hpp once for each instruction set.
+// Small matrix products of attention, on one thread and in cache. Included by simd/attention.hpp once for each
+// instruction set.
 //
 //     pack_transposed(kt, rows, n, d, factor);                       // B operand: kᵀ in panels
 //     pack_rows(v, ld, rows, n, d);                                  // B or A operand: rows padded with zeros
-//     multiply(product{…});                                          // C = A · B, or C += A · B
+//     multiply({m, n, k, {q, row}, {kt}, {s, score_row}});           // C = A · B, or C += A · B
 //
-// C is cut into register tiles of k_tile_rows<NV> × NV vectors; A is read a scalar at a time (broadcast), B a vector at a time.
-// Every element of C is one chain of fused multiply-adds over k in ascending order, whatever the tile: its bits depend
+// C is cut into register tiles of k_tile_rows<NV> × NV vectors; A is read a scalar at a time (broadcast), B a vector at a
+// time. Every element of C is one chain of fused multiply-adds over k in ascending order, whatever the tile: its bits depend
 // neither on the cut nor on the position of its row.
 
 namespace instar::ops::cpu::simd::INSTAR_SIMD_NS {
@@ -18,23 +19,27 @@ inline constexpr index_t k_tile_vectors = 4;
 inline constexpr index_t k_tile_vectors = 2;
 #endif
 template <int NV>
-inline constexpr int k_tile_rows = k_tile_vectors == 4 ? (NV == 4 ? 6 : NV == 3 ? 8 : 12) : (NV == 2 ? 6 : 12);
+inline constexpr int k_tile_rows = k_tile_vectors == 4 ? (NV == 4   ? 6
+                                                          : NV == 3 ? 8
+                                                                    : 12)
+                                                       : (NV == 2 ? 6 : 12);
 
-/// Rows that every A operand must have readable past a multiple of a tile: A is never read further than this.
+/// A is read by whole tiles: its rows must be readable up to the next multiple of this, whatever they hold.
 inline constexpr index_t k_tile_rows_max = 12;
 
 constexpr index_t round_up(index_t n, index_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 constexpr index_t vectors_of(index_t n) { return (n + k_lanes - 1) / k_lanes; }
 
-/// The columns of B are cut into panels of at most k_tile_vectors vectors, as even as possible: [first, last) vectors of
-/// panel p of `vectors`.
+/// The columns of B are cut into panels of at most k_tile_vectors vectors, as even as possible; panel p begins at vector
+/// panel_begin and ends where the next begins.
 constexpr index_t panel_count(index_t vectors) { return (vectors + k_tile_vectors - 1) / k_tile_vectors; }
 constexpr index_t panel_begin(index_t vectors, index_t p) { return vectors * p / panel_count(vectors); }
 
-/// Rows that the next head will touch, asked for a few at a time while this one computes: a head's rows lie far apart (one
-/// in each row of a [.., n_heads, d_head] buffer), which no hardware prefetcher follows.
+/// Rows that the next head will touch, asked for a few at a time while this one computes: a head's rows lie far apart
+/// (one in each row of a [.., n_heads, d_head] buffer), which no hardware prefetcher follows.
 struct prefetch_queue {
-    static constexpr index_t k_line = 16, k_most_bytes = index_t{1280} << 10;  // beyond it, the matrices added last are left out
+    static constexpr index_t k_line = 16;                         // floats of a cache line
+    static constexpr index_t k_most_bytes = index_t{1280} << 10;  // beyond it, the matrices added last are left out
     struct matrix {
         const float* data;
         index_t stride;
@@ -68,32 +73,45 @@ struct prefetch_queue {
     }
 };
 
-/// C [m, n] (+)= A [m, k] · B [k, n], each row then times row_scale.
-struct product {
-    index_t m = 0, n = 0, k = 0;
-    const float* a = nullptr;
-    index_t a_row = 0, a_step = 1;  ///< A(i, l) = a[i · a_row + l · a_step]; readable to a multiple of k_tile_rows_max rows
-    const float* b = nullptr;
-    index_t b_row = 0;              ///< rows of B are b_row apart, readable to a multiple of k_lanes; 0: panels of pack_transposed
-    float* c = nullptr;
-    index_t c_row = 0;              ///< C(i, j) = c[i · c_row + j]; columns past n are not written
+/// A(i, l) = data[i · row + l · step]
+struct operand_a {
+    const float* data = nullptr;
+    index_t row = 0, step = 1;
+};
+/// B(l, j) = data[l · row + j], readable to a multiple of k_lanes columns; row = 0: the panels of pack_transposed.
+struct operand_b {
+    const float* data = nullptr;
+    index_t row = 0;
+};
+/// C(i, j) = data[i · row + j]. Columns past n are not written.
+struct operand_c {
+    float* data = nullptr;
+    index_t row = 0;
     bool accumulate = false;
     const float* row_scale = nullptr;  ///< [m] or null
-    prefetch_queue* prefetch = nullptr;  ///< stepped once a tile
+};
+/// C [m, n] (+)= A [m, k] · B [k, n], each row then times row_scale. With a queue, prefetches a little with each tile.
+struct product {
+    index_t m = 0, n = 0, k = 0;
+    operand_a a;
+    operand_b b;
+    operand_c c;
+    prefetch_queue* prefetch = nullptr;
 };
 
 /// One register tile: rows [0, rows) of C, rows ≤ MR, and `columns` columns, which end in the last of the NV vectors.
 template <int MR, int NV>
-INSTAR_NOINLINE inline void multiply_tile(const product& x, const float* a, const float* b, index_t b_row, float* c, const float* row_scale,
-                          index_t rows, index_t columns) {
+INSTAR_NOINLINE inline void multiply_tile(const product& x, const float* a, const float* b, index_t b_row, float* c,
+                                          const float* row_scale, index_t rows, index_t columns) {
     f32 sum[MR][NV];
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) {
 #pragma GCC unroll 16
         for (int v = 0; v < NV; ++v) sum[i][v] = f32{};
     }
-    const index_t a_row = x.a_row, a_step = x.a_step;
-    const float* a3[(MR + 2) / 3];  // a pointer for three rows: base, base + stride, base + 2·stride are x86 address forms
+    const index_t a_row = x.a.row, a_step = x.a.step;
+    const float*
+        a3[(MR + 2) / 3];  // a pointer for three rows: base, base + stride, base + 2·stride are x86 address forms
 #pragma GCC unroll 16
     for (int g = 0; g < (MR + 2) / 3; ++g) a3[g] = a + 3 * g * a_row;
     for (index_t l = x.k; l > 0; --l) {
@@ -114,13 +132,13 @@ INSTAR_NOINLINE inline void multiply_tile(const product& x, const float* a, cons
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) {
         if (i >= rows) break;
-        float* ci = c + i * x.c_row;
+        float* ci = c + i * x.c.row;
         const f32 scale = broadcast(row_scale != nullptr ? row_scale[i] : 1.0f);
 #pragma GCC unroll 16
         for (int v = 0; v < NV; ++v) {
             const bool full = v + 1 < NV || last == k_lanes;
             f32 r = sum[i][v];
-            if (x.accumulate) r = r + (full ? load(ci + v * k_lanes) : load_partial(ci + v * k_lanes, last));
+            if (x.c.accumulate) r = r + (full ? load(ci + v * k_lanes) : load_partial(ci + v * k_lanes, last));
             r = r * scale;
             if (full) store(ci + v * k_lanes, r);
             else store_partial(ci + v * k_lanes, r, last);
@@ -135,11 +153,11 @@ inline void multiply_panel(const product& x, const float* b, index_t b_row, floa
     for (index_t i = 0; i < x.m; i += k_rows) {
         const index_t rows = x.m - i < k_rows ? x.m - i : k_rows;
         if (x.prefetch != nullptr) x.prefetch->step();
-        const float* scale = x.row_scale != nullptr ? x.row_scale + i : nullptr;
+        const float* scale = x.c.row_scale != nullptr ? x.c.row_scale + i : nullptr;
         if (rows > k_rows / 2) {
-            multiply_tile<k_rows, NV>(x, x.a + i * x.a_row, b, b_row, c + i * x.c_row, scale, rows, columns);
+            multiply_tile<k_rows, NV>(x, x.a.data + i * x.a.row, b, b_row, c + i * x.c.row, scale, rows, columns);
         } else {
-            multiply_tile<k_rows / 2, NV>(x, x.a + i * x.a_row, b, b_row, c + i * x.c_row, scale, rows, columns);
+            multiply_tile<k_rows / 2, NV>(x, x.a.data + i * x.a.row, b, b_row, c + i * x.c.row, scale, rows, columns);
         }
     }
 }
@@ -151,22 +169,30 @@ INSTAR_NOINLINE inline void multiply(const product& x) {
     const index_t vectors = vectors_of(x.n), panels = panel_count(vectors);
     for (index_t p = 0; p < panels; ++p) {
         const index_t first = panel_begin(vectors, p), width = panel_begin(vectors, p + 1) - first;
-        const float* b = x.b + first * k_lanes * (x.b_row == 0 ? x.k : 1);
-        const index_t b_row = x.b_row == 0 ? width * k_lanes : x.b_row;
-        float* c = x.c + first * k_lanes;
+        const float* b = x.b.data + first * k_lanes * (x.b.row == 0 ? x.k : 1);
+        const index_t b_row = x.b.row == 0 ? width * k_lanes : x.b.row;
+        float* c = x.c.data + first * k_lanes;
         const index_t left = x.n - first * k_lanes, columns = left < width * k_lanes ? left : width * k_lanes;
         switch (width) {
 #if INSTAR_SIMD_LEVEL == 4 || defined(__aarch64__)
-            case 4: multiply_panel<4>(x, b, b_row, c, columns); break;
-            case 3: multiply_panel<3>(x, b, b_row, c, columns); break;
+        case 4:
+            multiply_panel<4>(x, b, b_row, c, columns);
+            break;
+        case 3:
+            multiply_panel<3>(x, b, b_row, c, columns);
+            break;
 #endif
-            case 2: multiply_panel<2>(x, b, b_row, c, columns); break;
-            default: multiply_panel<1>(x, b, b_row, c, columns); break;
+        case 2:
+            multiply_panel<2>(x, b, b_row, c, columns);
+            break;
+        default:
+            multiply_panel<1>(x, b, b_row, c, columns);
+            break;
         }
     }
 }
 
-// --- packing ------------------------------------------------------------------------------------------------------------------
+// --- packing ---------------------------------------------------------------------------------------------------------
 
 /// Rows of a head that take part: row j is data + index[j] · stride, or data + j · stride without an index.
 struct row_list {
@@ -176,7 +202,7 @@ struct row_list {
     const float* row(index_t j) const { return data + (index != nullptr ? index_t{index[j]} : j) * stride; }
 };
 
-/// Distance between packed rows of d columns: whole vectors, and not a multiple of 1 KiB, where rows would share cache sets.
+/// Distance between packed rows of d columns: whole vectors, and no multiple of 1 KiB, where rows would share cache sets.
 constexpr index_t packed_row(index_t d) {
     const index_t padded = round_up(d, k_lanes);
     return padded % 256 == 0 ? padded + k_lanes : padded;
@@ -212,7 +238,8 @@ inline void pack_transposed(float* to, const row_list& from, index_t n, index_t 
 #pragma GCC unroll 16
                     for (index_t i = 0; i < k_lanes; ++i) x[i] = load(rows[i] + c);
                 } else {
-                    for (index_t i = 0; i < k_lanes; ++i) x[i] = rows[i] != nullptr ? load_partial(rows[i] + c, count) : f32{};
+                    for (index_t i = 0; i < k_lanes; ++i)
+                        x[i] = rows[i] != nullptr ? load_partial(rows[i] + c, count) : f32{};
                 }
                 transpose(x);
                 for (index_t i = 0; i < count; ++i) store(out + (c + i) * width * k_lanes, x[i] * scale);

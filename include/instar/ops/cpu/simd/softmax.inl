@@ -88,4 +88,33 @@ inline void scale_exp_row(float* y, index_t n, const exp_row_sums& sums, double 
     }
 }
 
+/// Softmax of n_rows rows, the strides apart; y may alias x. Short rows go four at a time through each step, so that the steps
+/// across lanes of one row overlap with the work on the others.
+inline void softmax_rows_f32(float* y, index_t y_stride, const float* x, index_t x_stride, index_t n_rows, index_t n) {
+    constexpr index_t k_group = 4;
+    if (n > softmax_block(n)) {
+        for (index_t r = 0; r < n_rows; ++r) {
+            const exp_row_sums sums = exp_row<true>(y + r * y_stride, x + r * x_stride, n);
+            scale_exp_row(y + r * y_stride, n, sums, 1.0, 0.0f);
+        }
+        return;
+    }
+    for (index_t first = 0; first < n_rows; first += k_group) {
+        const index_t rows = n_rows - first < k_group ? n_rows - first : k_group;
+        float* const to = y + first * y_stride;
+        float shift[k_group], factor[k_group];
+        for (index_t r = 0; r < rows; ++r) {
+            const float top = row_max(x + (first + r) * x_stride, n);
+            shift[r] = top == -__builtin_inff() ? 0.0f : top;  // then the sum is 0 and every result 0 · ∞ = NaN
+        }
+        for (index_t r = 0; r < rows; ++r) factor[r] = 1.0f / exp_block<true>(to + r * y_stride, x + (first + r) * x_stride, n, shift[r]);
+        for (index_t r = 0; r < rows; ++r) {
+            float* const row = to + r * y_stride;
+            index_t i = 0;
+            for (; i + k_lanes <= n; i += k_lanes) store(row + i, load(row + i) * factor[r]);
+            if (i < n) store_partial(row + i, load_partial(row + i, n - i) * factor[r], n - i);
+        }
+    }
+}
+
 }  // namespace instar::ops::cpu::simd::INSTAR_SIMD_NS

@@ -1,0 +1,98 @@
+"""transformers' BertForTokenClassification on PyTorch: encoder forward and masked-token training step, the shapes of
+benchmarks/bert_shapes.hpp. See peer.py for how to run it.
+
+As it comes: transformers' default attention, torch.optim.AdamW, targets selected by a boolean index as BarcodeBERT does.
+Tuned: the fused AdamW and an ignore_index; run.py adds ATEN_CPU_CAPABILITY and an allocator that keeps freed memory.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+import transformers
+from transformers import BertConfig, BertForTokenClassification
+
+import peer
+
+# name: k, layers, width, heads, batch, tokens
+SHAPES = {
+    "k4_4x768_b32_t165": (4, 4, 768, 4, 32, 165),
+    "k8_4x768_b32_t82": (8, 4, 768, 4, 32, 82),
+    "k4_4x256_b64_t165": (4, 4, 256, 4, 64, 165),
+    "k4_2x128_b64_t165": (4, 2, 128, 4, 64, 165),
+}
+
+
+def facts():
+    return {
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "threads": torch.get_num_threads(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def setup(shape):
+    """The model, a batch of random k-mers whose barcodes fill 90 to 100 % of the positions, and the encoder's FLOP."""
+    k, layers, d, heads, n, t = shape
+    torch.manual_seed(1)
+    config = BertConfig(
+        vocab_size=4**k + 2, hidden_size=d, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=4 * d,
+        max_position_embeddings=512, num_labels=4**k, pad_token_id=0,
+    )
+    model = BertForTokenClassification(config)
+    lengths = torch.randint(t * 9 // 10, t + 1, (n, 1))
+    mask = (torch.arange(t)[None] < lengths).long()
+    ids = torch.where(mask == 1, torch.randint(2, 4**k + 2, (n, t)), 1)
+    rows = n * t
+    flop = layers * rows * (8.0 * d * d + 16.0 * d * d + 4.0 * t * d)
+    return model, ids, mask, flop, 2.0 * rows * d * 4**k
+
+
+def encoder_forward(shape):
+    def build(tuned):
+        model, ids, mask, flop, _ = setup(shape)
+        encoder = model.bert.eval()
+
+        def run():
+            with torch.inference_mode():
+                return encoder(ids, attention_mask=mask).last_hidden_state
+
+        assert run().shape == (*ids.shape, shape[2])
+        return peer.Work(run, flop=flop, items=ids.shape[0])
+
+    return build
+
+
+def mlm_step(shape):
+    def build(tuned):
+        model, ids, mask, flop, classifier_flop = setup(shape)
+        n_classes = 4 ** shape[0]
+        model.train()
+        optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.0, **({"fused": True} if tuned else {}))
+        special = ids > 1
+        targets = ids - 2
+
+        def run():
+            masked = (torch.rand(ids.shape) < 0.5) & special
+            logits = model(torch.where(masked, 0, ids), attention_mask=mask).logits
+            if tuned:
+                loss = F.cross_entropy(logits.view(-1, n_classes), torch.where(special, targets, -100).view(-1))
+            else:
+                loss = F.cross_entropy(logits.view(-1, n_classes)[special.view(-1)], targets[special])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            return loss.item()
+
+        assert abs(run() / math.log(n_classes) - 1) < 0.1
+        return peer.Work(run, flop=3 * (flop + classifier_flop), items=ids.shape[0])
+
+    return build
+
+
+WORKS = {f"encoder_forward/{name}": encoder_forward(shape) for name, shape in SHAPES.items()}
+WORKS |= {f"mlm_step/{name}": mlm_step(shape) for name, shape in SHAPES.items()}
+
+if __name__ == "__main__":
+    peer.main(WORKS, facts)

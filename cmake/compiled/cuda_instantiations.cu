@@ -1,0 +1,70 @@
+// Instantiates the operators of cuda_context for float and bf16 in instar::compiled: a plain .cpp that links it launches
+// kernels without nvcc.
+
+#include "instar/ops/adamw.hpp"
+#include "instar/ops/attention.hpp"
+#include "instar/ops/cross_entropy.hpp"
+#include "instar/ops/dropout.hpp"
+#include "instar/ops/elementwise.hpp"
+#include "instar/ops/embedding.hpp"
+#include "instar/ops/gelu.hpp"
+#include "instar/ops/gemm.hpp"
+#include "instar/ops/l2_normalize.hpp"
+#include "instar/ops/layer_norm.hpp"
+#include "instar/ops/linear.hpp"
+#include "instar/ops/pooling.hpp"
+#include "instar/ops/softmax.hpp"
+#include "instar/ops/sup_con.hpp"
+
+namespace instar::ops {
+
+#define INSTAR_INSTANTIATE(T)                                                                                                     \
+    template void adamw_update<T>(cuda_context&, tensor_view<T, 1>, out_view<T, 1>, out_view<T, 1>, in_view<T, 1>, adamw_options); \
+    template double squared_norm<T>(cuda_context&, tensor_view<const T, 1>);                                                      \
+    template void attention_forward<T>(cuda_context&, tensor_view<T, 4>, std::type_identity_t<attention_saved<T>>, in_view<T, 4>, \
+                                       in_view<T, 4>, in_view<T, 4>, tensor_view<const std::uint8_t, 2>, attention_options);      \
+    template void attention_backward<T>(cuda_context&, tensor_view<T, 4>, out_view<T, 4>, out_view<T, 4>, in_view<T, 4>,          \
+                                        in_view<T, 4>, std::type_identity_t<attention_saved<T>>, in_view<T, 4>, in_view<T, 4>,    \
+                                        in_view<T, 4>, tensor_view<const std::uint8_t, 2>, attention_options);                    \
+    template void softmax_cross_entropy<T>(cuda_context&, out_view<accumulator_t<T>, 1>, tensor_view<T, 2>, in_view<T, 2>,        \
+                                           tensor_view<const std::int32_t, 1>, tensor_view<const float, 1>, cross_entropy_options); \
+    template void dropout_forward<T>(cuda_context&, tensor_view<T, 1>, in_view<T, 1>, dropout_options);                           \
+    template void residual_dropout_forward<T>(cuda_context&, tensor_view<T, 1>, in_view<T, 1>, in_view<T, 1>, dropout_options);   \
+    template void dropout_backward<T>(cuda_context&, tensor_view<T, 1>, in_view<T, 1>, dropout_options);                          \
+    template void fill<T>(cuda_context&, tensor_view<T, 1>, std::type_identity_t<T>);                                             \
+    template void add<T>(cuda_context&, tensor_view<T, 1>, in_view<T, 1>, in_view<T, 1>);                                         \
+    template void scale<T>(cuda_context&, tensor_view<T, 1>, accumulator_t<T>);                                                   \
+    template void embedding_forward<T>(cuda_context&, tensor_view<T, 3>, tensor_view<const std::int32_t, 2>, in_view<T, 2>,       \
+                                       in_view<T, 2>, in_view<T, 1>);                                                             \
+    template void embedding_backward<T>(cuda_context&, tensor_view<T, 2>, out_view<T, 2>, out_view<T, 1>, in_view<T, 3>,          \
+                                        tensor_view<const std::int32_t, 2>, embedding_options);                                   \
+    template void gelu_forward<T>(cuda_context&, tensor_view<T, 1>, in_view<T, 1>);                                               \
+    template void gelu_backward<T>(cuda_context&, tensor_view<T, 1>, in_view<T, 1>, in_view<T, 1>);                               \
+    template void gemm<T>(cuda_context&, tensor_view<T, 2>, in_view<T, 2>, in_view<T, 2>, gemm_options);                          \
+    template void l2_normalize_forward<T>(cuda_context&, tensor_view<T, 2>, out_view<accumulator_t<T>, 1>, in_view<T, 2>, double); \
+    template void l2_normalize_backward<T>(cuda_context&, tensor_view<T, 2>, in_view<T, 2>, in_view<T, 2>,                        \
+                                           in_view<accumulator_t<T>, 1>);                                                         \
+    template void layer_norm_forward<T>(cuda_context&, tensor_view<T, 2>, std::type_identity_t<layer_norm_saved<T>>, in_view<T, 2>, \
+                                        in_view<T, 1>, in_view<T, 1>, double);                                                    \
+    template void layer_norm_backward<T>(cuda_context&, tensor_view<T, 2>, out_view<T, 1>, out_view<T, 1>, in_view<T, 2>,         \
+                                         std::type_identity_t<layer_norm_saved<T>>, in_view<T, 2>, in_view<T, 1>);                \
+    template void linear_forward<T>(cuda_context&, tensor_view<T, 2>, in_view<T, 2>, in_view<T, 2>, in_view<T, 1>);               \
+    template void linear_gelu_forward<T>(cuda_context&, tensor_view<T, 2>, out_view<T, 2>, in_view<T, 2>, in_view<T, 2>,          \
+                                         in_view<T, 1>);                                                                          \
+    template void linear_backward<T>(cuda_context&, tensor_view<T, 2>, out_view<T, 2>, out_view<T, 1>, in_view<T, 2>,             \
+                                     in_view<T, 2>, in_view<T, 2>);                                                               \
+    template void sequence_pool_forward<T>(cuda_context&, tensor_view<T, 2>, in_view<T, 3>, tensor_view<const std::uint8_t, 2>,   \
+                                           pooling);                                                                              \
+    template void sequence_pool_backward<T>(cuda_context&, tensor_view<T, 3>, in_view<T, 2>, tensor_view<const std::uint8_t, 2>,  \
+                                            pooling);                                                                             \
+    template void softmax_forward<T>(cuda_context&, tensor_view<T, 2>, in_view<T, 2>);                                            \
+    template void softmax_backward<T>(cuda_context&, tensor_view<T, 2>, in_view<T, 2>, in_view<T, 2>);                            \
+    template void sup_con<T>(cuda_context&, out_view<accumulator_t<T>, 1>, tensor_view<T, 2>, in_view<T, 2>,                      \
+                             tensor_view<const std::int32_t, 1>, sup_con_options)
+
+INSTAR_INSTANTIATE(float);
+INSTAR_INSTANTIATE(bf16);
+
+#undef INSTAR_INSTANTIATE
+
+}  // namespace instar::ops
