@@ -92,6 +92,7 @@ void clean_fasta(named_barcodes& input, int k) {
 void apply_preset(settings& s, const std::string& preset) {
     s.preset = preset;
     if (preset == "paper") {
+        s.k_mer = 4;
         s.n_layers = 12;
         s.n_heads = 12;
         s.d_model = 768;
@@ -115,10 +116,10 @@ static settings with_task_defaults(settings s, const std::string& task) {
         int crop;
     };
     defaults d = s.preset == "paper" ? defaults{35, 16, 1e-4, 0.0, 0}
-                 : task == "pretrain" ? defaults{8, 64, 1e-3, 0.0, 60}
-                 : task == "finetune" ? defaults{20, 64, 1e-3, 0.01, 60}
-                                      : defaults{20, 256, 5e-4, 0.02, 60};
-    if (s.preset == "demo") d.epochs = std::max(1, d.epochs / 5);
+                 : task == "pretrain" ? defaults{5, 64, 1e-3, 0.0, 30}
+                 : task == "finetune" ? defaults{10, 64, 1e-3, 0.01, 30}
+                                      : defaults{40, 256, 7.5e-4, 0.01, 30};
+    if (s.preset == "demo") d.epochs = task == "metric" ? 4 : 2;
     if (s.epochs == 0) s.epochs = d.epochs;
     if (s.batch_size == 0) s.batch_size = d.batch_size;
     if (s.lr == 0.0) s.lr = d.lr;

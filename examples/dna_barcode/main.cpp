@@ -59,7 +59,6 @@ void add_training(CLI::App& app, settings& s) {
     app.add_option("--substitution", s.substitution, "probability of a changed base in training; negative = the preset's")->capture_default_str();
     app.add_option("--crop", s.crop, "bases that training may cut from either end; negative = the preset's")->capture_default_str();
     app.add_option("--checkpoint", s.checkpoint, "file to save to and to resume from; default OUT/checkpoint.safetensors");
-    app.add_flag("--save-best-model", s.save_best_model, "keep the epoch with the best validation score too, in OUT/best");
     app.add_option("--log-interval,--print-interval", s.log_interval, "steps between lines of the log")->capture_default_str();
 }
 
@@ -100,6 +99,7 @@ int main(int argc, char** argv) {
     auto* finetune = app.add_subcommand("finetune", "species classifier on the train partition\n\nExample:\n  dna_barcode finetune --metadata metadata.csv.gz --model pretrained --out finetuned\n");
     add_input(*finetune, s, true, true);
     add_training(*finetune, s);
+    finetune->add_flag("--save-best-model", s.save_best_model, "keep the epoch with the best species accuracy on val too, in OUT/best");
     finetune->add_flag("--freeze-encoder", s.freeze_encoder, "train the classifier alone");
     finetune->add_option("--pooling", s.pooling, "mean (the reference's, and --preset paper's) or masked_mean (--preset small's)")->check(CLI::IsMember({"mean", "masked_mean"}));
     add_common(*finetune, s);
@@ -107,6 +107,7 @@ int main(int argc, char** argv) {
     auto* metric = app.add_subcommand("metric", "supervised contrastive encoder over genus and species\n\nExample:\n  dna_barcode metric --metadata metadata.csv.gz --model pretrained --out metric\n");
     add_input(*metric, s, true, true);
     add_training(*metric, s);
+    metric->add_flag("--save-best-model", s.save_best_model, "keep the epoch with the best 1-NN genus accuracy on val_unseen too, in OUT/best");
     metric->add_option("--temperature", s.temperature)->capture_default_str();
     metric->add_option("--species-weight", s.species_weight, "weight of the species loss beside the genus loss")->capture_default_str();
     metric->add_option("--pooling", s.pooling, "mean or masked_mean (default)")->check(CLI::IsMember({"mean", "masked_mean"}));

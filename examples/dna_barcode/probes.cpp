@@ -69,8 +69,9 @@ void probe_linear(cpu_context& ctx, const settings& s, const specimens& all, con
     metrics[prefix + "linear.test.species.balanced_accuracy"] = scores.balanced_accuracy;
 }
 
-void score_classifier(cpu_context& ctx, const specimens& all, const model_folder& folder, const std::string& prefix, metrics_map& metrics) {
-    const partition test = take_partition(all, {"test"}, duplicates::drop);
+void score_classifier(cpu_context& ctx, const specimens& all, const model_folder& folder, const std::string& prefix, metrics_map& metrics,
+                      const std::string& split) {
+    const partition test = take_partition(all, {split}, duplicates::drop);
     if (test.rows.empty()) return;
     const auto pooling = folder.pooling == "masked_mean" ? ops::pooling::masked_mean : ops::pooling::mean;
     const auto pooled = embed_barcodes(ctx, folder.model, folder.encoder, test.barcodes, pooling);
@@ -87,13 +88,22 @@ void score_classifier(cpu_context& ctx, const specimens& all, const model_folder
         }
         const auto scores = metrics::classification_scores(predicted, truth);
         if (scores.n_counted == 0) continue;
-        const std::string name = prefix + "test." + rank;
+        const std::string name = prefix + split + "." + rank;
         metrics[name + ".accuracy"] = scores.accuracy;
         metrics[name + ".balanced_accuracy"] = scores.balanced_accuracy;
         metrics[name + ".f1_macro"] = scores.f1_macro;
         metrics[name + ".f1_weighted"] = scores.f1_weighted;
         metrics[name + ".n"] = static_cast<double>(scores.n_counted);
     }
+}
+
+double nearest_accuracy(cpu_context& ctx, const settings& s, const specimens& all, const model_folder& folder, const char* split, const char* rank) {
+    const partition train = take_partition(all, {"train"}, duplicates::drop), queries = take_partition(all, {split}, duplicates::drop);
+    const auto pooling = probe_pooling(s, folder);
+    metrics_map metrics;
+    score_nearest(ctx, metrics, "", all, train, embed_barcodes(ctx, folder.model, folder.encoder, train.barcodes, pooling), queries,
+                  embed_barcodes(ctx, folder.model, folder.encoder, queries.barcodes, pooling), split, {rank});
+    return metrics.empty() ? 0.0 : metrics.begin()->second;
 }
 
 void probe_kmer_baseline(cpu_context& ctx, const specimens& all, metrics_map& metrics) {

@@ -21,7 +21,7 @@ struct settings {
 
     // tokens
     std::string tokenizer = "kmer";
-    int k_mer = 4;
+    int k_mer = 6;                 // small; paper: 4
     int stride = 0;                // 0 = k_mer
     int max_len = 660;
     bool tokenize_n = false;
@@ -32,7 +32,7 @@ struct settings {
     int n_heads = 4;
     int d_model = 128;
     int d_ff = 0;                  // 0 = 4 · d_model
-    double dropout = 0.1;
+    double dropout = 0.05;         // small; paper: 0.1
 
     // training
     int epochs = 0;                // 0 = the preset's

@@ -32,8 +32,11 @@ training_summary metric_learn(cpu_context& ctx, const settings& s, const specime
 /// 1-NN scores of a model on test (species, genus, family) and test_unseen (genus, family), keys prefixed.
 void probe_nearest(cpu_context& ctx, const settings& s, const specimens& all, const model_folder& folder, const std::string& prefix, metrics_map& metrics);
 void probe_linear(cpu_context& ctx, const settings& s, const specimens& all, const model_folder& folder, const std::string& prefix, metrics_map& metrics);
-/// Accuracy of a fine-tuned classifier on test: prefix + "test.species.accuracy" and above.
-void score_classifier(cpu_context& ctx, const specimens& all, const model_folder& folder, const std::string& prefix, metrics_map& metrics);
+/// Accuracy of a fine-tuned classifier on a split: prefix + split + ".species.accuracy" and above.
+void score_classifier(cpu_context& ctx, const specimens& all, const model_folder& folder, const std::string& prefix, metrics_map& metrics,
+                      const std::string& split = "test");
+/// 1-NN accuracy of one rank on one split, by cosine among train.
+double nearest_accuracy(cpu_context& ctx, const settings& s, const specimens& all, const model_folder& folder, const char* split, const char* rank);
 /// 5-mer counts, cosine 1-NN: "baseline.5mer." + the same keys.
 void probe_kmer_baseline(cpu_context& ctx, const specimens& all, metrics_map& metrics);
 

@@ -49,6 +49,18 @@ nn::bert<float> with_classifier(const nn::bert<float>& from, index_t n_labels, p
     return to;
 }
 
+/// With --save-best-model: scores the model after each epoch and keeps the best (ties: the later) in OUT/best.
+std::function<void(index_t)> keep_best(const settings& s, model_folder& folder, const std::string& out, std::function<double()> score) {
+    if (!s.save_best_model) return {};
+    return [&folder, out, score = std::move(score), best = -1.0](index_t epoch) mutable {
+        const double value = score();
+        if (value < best) return;
+        best = value;
+        folder.save(out + "/best");
+        io::write_json(out + "/best/score.json", {{"epoch", epoch}, {"validation", value}});
+    };
+}
+
 }  // namespace
 
 model_folder new_model(cpu_context& ctx, const settings& s, const specimens& all) {
@@ -140,7 +152,12 @@ training_summary finetune(cpu_context& ctx, const settings& s, const specimens& 
             for (std::size_t i = 0; i < samples.size(); ++i) targets(static_cast<index_t>(i)) = labels[static_cast<std::size_t>(samples[i])];
             return trainer.accumulate_classification(ctx, batch.ids.view(), batch.mask.view(), targets.view(), pooling_of(folder.pooling),
                                                      {.denominator = static_cast<double>(s.batch_size * s.accumulate)}, rng.fork(3), s.freeze_encoder);
-        });
+        },
+        keep_best(s, folder, out, [&ctx, &all, &folder] {
+            metrics_map metrics;
+            score_classifier(ctx, all, folder, "", metrics, "val");
+            return metrics.count("val.species.accuracy") ? metrics.at("val.species.accuracy") : 0.0;
+        }));
 }
 
 training_summary metric_learn(cpu_context& ctx, const settings& s, const specimens& all, model_folder& folder, const std::string& out) {
@@ -170,7 +187,8 @@ training_summary metric_learn(cpu_context& ctx, const settings& s, const specime
                 species_of(static_cast<index_t>(i)) = species[static_cast<std::size_t>(samples[i])];
             }
             return trainer.accumulate_sup_con(ctx, batch.ids.view(), batch.mask.view(), ranks, weights, pooling_of(folder.pooling), s.temperature, rng.fork(3));
-        });
+        },
+        keep_best(s, folder, out, [&ctx, &s, &all, &folder] { return nearest_accuracy(ctx, s, all, folder, "val_unseen", "genus"); }));
 }
 
 }  // namespace dna_barcode

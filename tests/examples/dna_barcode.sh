@@ -62,7 +62,8 @@ check "resume" "$program" pretrain --metadata sim.csv --out pre2 "${small[@]}"
 check "resumed run equals the uninterrupted one" cmp pre/model.safetensors pre2/model.safetensors
 
 check "finetune" "$program" finetune --metadata sim.csv --model pre --out fine "${tuned[@]}"
-check "metric" "$program" metric --metadata sim.csv --model pre --out metric "${tuned[@]}"
+check "metric" "$program" metric --metadata sim.csv --model pre --out metric "${tuned[@]}" --save-best-model
+check "  the best epoch is kept" test -s metric/best/model.safetensors
 check "probe" "$program" probe --metadata sim.csv --model metric --out probe.json --quiet
 check "  with the baseline beside it" grep -q '"baseline.5mer.test.species.accuracy"' probe.json
 awk -F, 'NR > 1 && NR < 12 {print ">" $1 " made up"; print $12}' sim.csv >some.fasta
