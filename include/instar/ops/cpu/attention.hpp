@@ -96,8 +96,8 @@ struct attention_call {
         return r;
     }
 
-    /// Calls f(head, first, last, scratch) for ranges of `grain` queries of every head, in parallel. scratch: `elements`
-    /// of T.
+    /// Calls f(head, first, last, scratch) for ranges of `grain` queries of every head, in parallel.
+    /// scratch: `elements` of T.
     template <class F>
     void for_each_part(cpu_context& ctx, index_t grain, index_t elements, F&& f) const {
         const index_t seq_len = extents[1], parts = (seq_len + grain - 1) / grain, n_tasks = n_heads_in_all() * parts;

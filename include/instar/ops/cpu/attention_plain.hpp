@@ -1,3 +1,7 @@
+// The operator's own header first, ahead of the guard: it ends by including ops/cpu/attention.hpp, which needs what this file
+// defines, so this file must come up inside that include when it is the one a translation unit names first.
+#include "instar/ops/attention.hpp"
+
 #ifndef INSTAR_OPS_CPU_ATTENTION_PLAIN_HPP
 #define INSTAR_OPS_CPU_ATTENTION_PLAIN_HPP
 
@@ -12,7 +16,6 @@
 #include <limits>
 
 #include "instar/core/memory.hpp"
-#include "instar/ops/attention.hpp"
 
 namespace instar::ops::cpu {
 

@@ -1,3 +1,7 @@
+// The operator's own header first, ahead of the guard: it ends by including ops/cpu/gemm.hpp, which needs what this file
+// defines, so this file must come up inside that include when it is the one a translation unit names first.
+#include "instar/ops/gemm.hpp"
+
 #ifndef INSTAR_OPS_CPU_GEMM_PLAIN_HPP
 #define INSTAR_OPS_CPU_GEMM_PLAIN_HPP
 
@@ -10,7 +14,6 @@
 
 #include "instar/core/cpu_context.hpp"
 #include "instar/core/parallel_for.hpp"
-#include "instar/ops/gemm.hpp"
 
 namespace instar::ops::cpu {
 

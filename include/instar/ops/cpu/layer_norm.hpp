@@ -20,47 +20,58 @@ namespace instar::ops {
 namespace cpu {
 
 template <class T>
-struct layer_norm_row_statistics {
-    T mean;
-    T rstd;
-};
-
-template <class T>
-layer_norm_row_statistics<T> layer_norm_row(T* y, const T* x, const T* weight, const T* bias, index_t d, double eps) {
+void layer_norm_rows(tensor_view<T, 2> y, const layer_norm_saved<T>& saved, in_view<T, 2> x, const T* weight, const T* bias, double eps) {
+    const index_t n_rows = y.extent(0), d = y.extent(1);
     if constexpr (std::same_as<T, float>) {
-        layer_norm_row_statistics<T> s{};
-        INSTAR_SIMD_PICK(layer_norm_row_f32)(y, x, weight, bias, d, eps, &s.mean, &s.rstd);
-        return s;
+        INSTAR_SIMD_PICK(layer_norm_rows_f32)
+        (y.data(), y.stride(0), x.data(), x.stride(0), weight, bias, n_rows, d, eps, saved.mean.data(), saved.mean.stride(0),
+         saved.rstd.data(), saved.rstd.stride(0));
+    } else {
+        for (index_t r = 0; r < n_rows; ++r) {
+            T* const to = y[r].data();
+            const T* const from = x[r].data();
+            T sum = 0;
+            for (index_t j = 0; j < d; ++j) sum += from[j];
+            const T mean = sum / static_cast<T>(d);
+            T squares = 0;
+            for (index_t j = 0; j < d; ++j) squares += (from[j] - mean) * (from[j] - mean);
+            const T rstd = T(1) / std::sqrt(squares / static_cast<T>(d) + static_cast<T>(eps));
+            for (index_t j = 0; j < d; ++j) to[j] = (from[j] - mean) * rstd * weight[j] + bias[j];
+            saved.mean(r) = mean;
+            saved.rstd(r) = rstd;
+        }
     }
-    T sum = 0;
-    for (index_t j = 0; j < d; ++j) sum += x[j];
-    const T mean = sum / static_cast<T>(d);
-    T squares = 0;
-    for (index_t j = 0; j < d; ++j) squares += (x[j] - mean) * (x[j] - mean);
-    const T rstd = static_cast<T>(1.0 / std::sqrt(static_cast<double>(squares) / static_cast<double>(d) + eps));
-    for (index_t j = 0; j < d; ++j) y[j] = (x[j] - mean) * rstd * weight[j] + bias[j];
-    return {mean, rstd};
 }
 
-/// Writes dx and adds this row to dweight and dbias.
+/// Writes dx and adds these rows to dweight and dbias.
 template <class T>
-void layer_norm_gradient_row(T* dx, T* dweight, T* dbias, const T* dy, const T* x, const T* weight, T mean, T rstd, index_t d) {
-    if constexpr (std::same_as<T, float>) {
-        INSTAR_SIMD_PICK(layer_norm_gradient_row_f32)(dx, dweight, dbias, dy, x, weight, mean, rstd, d);
-        return;
-    }
-    T sum_g = 0, sum_gx = 0;
-    for (index_t j = 0; j < d; ++j) {
-        const T xh = (x[j] - mean) * rstd;
-        sum_g += dy[j] * weight[j];
-        sum_gx += dy[j] * weight[j] * xh;
-        dweight[j] += dy[j] * xh;
-        dbias[j] += dy[j];
-    }
-    const T mean_g = sum_g / static_cast<T>(d), mean_gx = sum_gx / static_cast<T>(d);
-    for (index_t j = 0; j < d; ++j) {
-        const T xh = (x[j] - mean) * rstd;
-        dx[j] = rstd * (dy[j] * weight[j] - mean_g - xh * mean_gx);
+void layer_norm_gradient_rows(tensor_view<T, 2> dx, T* dweight, T* dbias, in_view<T, 2> dy, const layer_norm_saved<T>& saved,
+                              in_view<T, 2> x, const T* weight) {
+    const index_t n_rows = dx.extent(0), d = dx.extent(1);
+    for (index_t r = 0; r < n_rows; ++r) {
+        T* const to = dx[r].data();
+        const T* const g = dy[r].data();
+        const T* const from = x[r].data();
+        const T mean = saved.mean(r), rstd = saved.rstd(r);
+        if constexpr (std::same_as<T, float>) {
+            const index_t next = r + 1 < n_rows ? r + 1 : r;
+            INSTAR_SIMD_PICK(layer_norm_gradient_row_f32)
+            (to, dweight, dbias, g, from, weight, mean, rstd, d, dy[next].data(), x[next].data());
+        } else {
+            T sum_g = 0, sum_gx = 0;
+            for (index_t j = 0; j < d; ++j) {
+                const T xh = (from[j] - mean) * rstd;
+                sum_g += g[j] * weight[j];
+                sum_gx += g[j] * weight[j] * xh;
+                dweight[j] += g[j] * xh;
+                dbias[j] += g[j];
+            }
+            const T mean_g = sum_g / static_cast<T>(d), mean_gx = sum_gx / static_cast<T>(d);
+            for (index_t j = 0; j < d; ++j) {
+                const T xh = (from[j] - mean) * rstd;
+                to[j] = rstd * (g[j] * weight[j] - mean_g - xh * mean_gx);
+            }
+        }
     }
 }
 
@@ -81,11 +92,8 @@ void layer_norm_forward(cpu_context& ctx, tensor_view<T, 2> y, std::type_identit
     instar::detail::check_unit_stride(k_op, "weight", weight);
     instar::detail::check_unit_stride(k_op, "bias", bias);
     parallel_for(ctx, n_rows, cpu::row_grain(d), [&](index_t begin, index_t end) {
-        for (index_t r = begin; r < end; ++r) {
-            const auto s = cpu::layer_norm_row<T>(y[r].data(), x[r].data(), weight.data(), bias.data(), d, eps);
-            saved.mean(r) = s.mean;
-            saved.rstd(r) = s.rstd;
-        }
+        const layer_norm_saved<T> rows{saved.mean.rows(begin, end), saved.rstd.rows(begin, end)};
+        cpu::layer_norm_rows<T>(y.rows(begin, end), rows, x.rows(begin, end), weight.data(), bias.data(), eps);
     });
 }
 
@@ -113,9 +121,8 @@ void layer_norm_backward(cpu_context& ctx, tensor_view<T, 2> dx, out_view<T, 1> 
     tensor<T, 3> partial({n_ranges, 2, d});
     parallel_for(ctx, n_rows, rows_per_range, [&](index_t begin, index_t end) {
         T* const dw = partial[begin / rows_per_range].data();
-        for (index_t r = begin; r < end; ++r) {
-            cpu::layer_norm_gradient_row<T>(dx[r].data(), dw, dw + d, dy[r].data(), x[r].data(), weight.data(), saved.mean(r), saved.rstd(r), d);
-        }
+        const layer_norm_saved<T> rows{saved.mean.rows(begin, end), saved.rstd.rows(begin, end)};
+        cpu::layer_norm_gradient_rows<T>(dx.rows(begin, end), dw, dw + d, dy.rows(begin, end), rows, x.rows(begin, end), weight.data());
     });
     for (index_t range = 0; range < n_ranges; ++range) {
         const T* const dw = partial[range].data();

@@ -9,7 +9,6 @@
 
 #include "instar/cuda/launch.cuh"
 #include "instar/cuda/vector.cuh"
-#include "instar/ops/attention.hpp"
 #include "instar/ops/cuda/dropout.cuh"
 
 namespace instar::ops::cuda {

@@ -5,9 +5,9 @@
 //     pack_rows(v, ld, rows, n, d);                                  // B or A operand: rows padded with zeros
 //     multiply({m, n, k, {q, row}, {kt}, {s, score_row}});           // C = A · B, or C += A · B
 //
-// C is cut into register tiles of k_tile_rows<NV> × NV vectors; A is read a scalar at a time (broadcast), B a vector at a
-// time. Every element of C is one chain of fused multiply-adds over k in ascending order, whatever the tile: its bits depend
-// neither on the cut nor on the position of its row.
+// C is cut into register tiles of k_tile_rows<NV> × NV vectors; A is read a scalar at a time (broadcast), B a vector at
+// a time. Every element of A · B is one chain of fused multiply-adds over k in ascending order, whatever the tile: its
+// bits depend neither on the cut nor on the position of its row.
 
 namespace instar::ops::cpu::simd::INSTAR_SIMD_NS {
 namespace attention {
@@ -30,8 +30,8 @@ inline constexpr index_t k_tile_rows_max = 12;
 constexpr index_t round_up(index_t n, index_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 constexpr index_t vectors_of(index_t n) { return (n + k_lanes - 1) / k_lanes; }
 
-/// The columns of B are cut into panels of at most k_tile_vectors vectors, as even as possible; panel p begins at vector
-/// panel_begin and ends where the next begins.
+/// The columns of B are cut into panels of at most k_tile_vectors vectors, as even as possible; panel p begins at
+/// vector panel_begin and ends where the next begins.
 constexpr index_t panel_count(index_t vectors) { return (vectors + k_tile_vectors - 1) / k_tile_vectors; }
 constexpr index_t panel_begin(index_t vectors, index_t p) { return vectors * p / panel_count(vectors); }
 
@@ -202,7 +202,7 @@ struct row_list {
     const float* row(index_t j) const { return data + (index != nullptr ? index_t{index[j]} : j) * stride; }
 };
 
-/// Distance between packed rows of d columns: whole vectors, and no multiple of 1 KiB, where rows would share cache sets.
+/// Distance between packed rows of d columns: whole vectors, no multiple of 1 KiB, where rows would share cache sets.
 constexpr index_t packed_row(index_t d) {
     const index_t padded = round_up(d, k_lanes);
     return padded % 256 == 0 ? padded + k_lanes : padded;

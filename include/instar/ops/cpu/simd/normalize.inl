@@ -1,7 +1,7 @@
-// Layer normalisation of one row. Included by simd/normalize.hpp once for each instruction set.
+// Layer normalisation of rows. Included by simd/normalize.hpp once for each instruction set.
 //
-//     layer_norm_row_f32(y, x, weight, bias, d, eps, &mean, &rstd);
-//     layer_norm_gradient_row_f32(dx, dweight, dbias, dy, x, weight, mean, rstd, d);
+//     layer_norm_rows_f32(y, d, x, d, weight, bias, n_rows, d, eps, mean, 1, rstd, 1);
+//     layer_norm_gradient_row_f32(dx, dweight, dbias, dy, x, weight, mean, rstd, d, dy + d, x + d);
 
 namespace instar::ops::cpu::simd::INSTAR_SIMD_NS {
 
@@ -40,25 +40,32 @@ inline float row_squared_deviations(const float* x, float mean, index_t n) {
     return reduce_add((s0 + s1) + (s2 + s3));
 }
 
-/// y = (x − mean) · rstd · weight + bias. Three sweeps of a row that stays in the first-level cache.
-inline void layer_norm_row_f32(float* y, const float* x, const float* weight, const float* bias, index_t d, double eps, float* mean,
-                               float* rstd) {
-    const float mu = row_sum(x, d) / static_cast<float>(d);
-    const double variance = static_cast<double>(row_squared_deviations(x, mu, d)) / static_cast<double>(d);
-    const float r = static_cast<float>(1.0 / __builtin_sqrt(variance + eps));
-    *mean = mu;
-    *rstd = r;
-    index_t i = 0;
-    for (; i + k_lanes <= d; i += k_lanes) store(y + i, fma((load(x + i) - mu) * r, load(weight + i), load(bias + i)));
-    if (i < d) {
-        const index_t m = d - i;
-        store_partial(y + i, fma((load_partial(x + i, m) - mu) * r, load_partial(weight + i, m), load_partial(bias + i, m)), m);
+/// y = (x − mean) · rstd · weight + bias for n_rows rows, the strides apart; y may alias x. Three sweeps of a row that stays in
+/// the first-level cache; the last one also fetches the next row, so that memory is not idle meanwhile.
+inline void layer_norm_rows_f32(float* y, index_t y_stride, const float* x, index_t x_stride, const float* weight, const float* bias,
+                                index_t n_rows, index_t d, double eps, float* mean, index_t mean_stride, float* rstd, index_t rstd_stride) {
+    for (index_t row = 0; row < n_rows; ++row, y += y_stride, x += x_stride) {
+        const float mu = row_sum(x, d) / static_cast<float>(d);
+        const double variance = static_cast<double>(row_squared_deviations(x, mu, d)) / static_cast<double>(d);
+        const float r = static_cast<float>(1.0 / __builtin_sqrt(variance + eps));
+        mean[row * mean_stride] = mu;
+        rstd[row * rstd_stride] = r;
+        const float* const ahead = row + 1 < n_rows ? x + x_stride : x;
+        index_t i = 0;
+        for (; i + k_lanes <= d; i += k_lanes) {
+            __builtin_prefetch(ahead + i);
+            store(y + i, fma((load(x + i) - mu) * r, load(weight + i), load(bias + i)));
+        }
+        if (i < d) {
+            const index_t m = d - i;
+            store_partial(y + i, fma((load_partial(x + i, m) - mu) * r, load_partial(weight + i, m), load_partial(bias + i, m)), m);
+        }
     }
 }
 
-/// Adds this row to dweight and dbias and writes dx, which may alias dy.
+/// Adds one row to dweight and dbias and writes dx, which may alias dy. Fetches dy_ahead and x_ahead, the next row.
 inline void layer_norm_gradient_row_f32(float* dx, float* dweight, float* dbias, const float* dy, const float* x, const float* weight,
-                                        float mean, float rstd, index_t d) {
+                                        float mean, float rstd, index_t d, const float* dy_ahead, const float* x_ahead) {
     f32 g0 = broadcast(0.0f), g1 = g0, h0 = g0, h1 = g0;
     index_t i = 0;
     for (; i + 2 * k_lanes <= d; i += 2 * k_lanes) {
@@ -91,6 +98,8 @@ inline void layer_norm_gradient_row_f32(float* dx, float* dweight, float* dbias,
     for (i = 0; i < d; i += k_lanes) {
         const index_t m = d - i < k_lanes ? d - i : k_lanes;
         const bool whole = m == k_lanes;
+        __builtin_prefetch(dy_ahead + i);
+        __builtin_prefetch(x_ahead + i);
         const f32 xh = ((whole ? load(x + i) : load_partial(x + i, m)) - mean) * rstd;
         const f32 g = whole ? load(dy + i) * load(weight + i) : load_partial(dy + i, m) * load_partial(weight + i, m);
         const f32 result = rstd * fma(xh, broadcast(-mean_gx), g - mean_g);

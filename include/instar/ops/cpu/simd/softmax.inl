@@ -18,9 +18,10 @@ inline float row_max(const float* x, index_t n) {
     return reduce_max(max(max(m0, m1), max(m2, m3)));
 }
 
-/// Σ exp(x − shift), at most a block of it; kept in e when Keep.
+/// Σ exp(x − shift), at most a block of it; kept in e when Keep. Meanwhile `ahead`, n elements that are read next, comes into
+/// the cache: the sweep for the next maximum would otherwise wait for memory, and this one leave memory idle.
 template <bool Keep>
-inline float exp_block(float* e, const float* x, index_t n, float shift) {
+inline float exp_block(float* e, const float* x, index_t n, float shift, const float* ahead) {
     f32 s0 = broadcast(0.0f), s1 = s0, s2 = s0, s3 = s0;
     index_t i = 0;
     for (; i + 4 * k_lanes <= n; i += 4 * k_lanes) {
@@ -28,6 +29,7 @@ inline float exp_block(float* e, const float* x, index_t n, float shift) {
         const f32 e1 = exp_bounded(load(x + i + k_lanes) - shift);
         const f32 e2 = exp_bounded(load(x + i + 2 * k_lanes) - shift);
         const f32 e3 = exp_bounded(load(x + i + 3 * k_lanes) - shift);
+        for (index_t line = 0; line < 4 * k_lanes; line += 16) __builtin_prefetch(ahead + i + line);
         if constexpr (Keep) {
             store(e + i, e0);
             store(e + i + k_lanes, e1);
@@ -64,7 +66,8 @@ inline exp_row_sums exp_row(float* e, const float* x, index_t n) {
         r.block_max[b] = r.max;
         // Nothing but −∞ so far: their exponentials are 0, not exp(−∞ + ∞).
         const float shift = r.max == -__builtin_inff() ? 0.0f : r.max;
-        r.sum += static_cast<double>(exp_block<Keep>(e + (Keep ? begin : 0), x + begin, m, shift));
+        const float* const ahead = x + (begin + 2 * m <= n ? begin + m : begin);
+        r.sum += static_cast<double>(exp_block<Keep>(e + (Keep ? begin : 0), x + begin, m, shift, ahead));
     }
     return r;
 }
@@ -107,7 +110,11 @@ inline void softmax_rows_f32(float* y, index_t y_stride, const float* x, index_t
             const float top = row_max(x + (first + r) * x_stride, n);
             shift[r] = top == -__builtin_inff() ? 0.0f : top;  // then the sum is 0 and every result 0 · ∞ = NaN
         }
-        for (index_t r = 0; r < rows; ++r) factor[r] = 1.0f / exp_block<true>(to + r * y_stride, x + (first + r) * x_stride, n, shift[r]);
+        for (index_t r = 0; r < rows; ++r) {
+            const float* const row = x + (first + r) * x_stride;
+            const float* const ahead = first + r + k_group < n_rows ? row + k_group * x_stride : row;
+            factor[r] = 1.0f / exp_block<true>(to + r * y_stride, row, n, shift[r], ahead);
+        }
         for (index_t r = 0; r < rows; ++r) {
             float* const row = to + r * y_stride;
             index_t i = 0;
