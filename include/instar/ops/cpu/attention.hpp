@@ -10,6 +10,7 @@
 #include <string>
 
 #include "instar/core/cpu_context.hpp"
+#include "instar/core/memory.hpp"
 #include "instar/core/parallel_for.hpp"
 #include "instar/ops/attention.hpp"
 #include "instar/ops/cpu/attention_plain.hpp"

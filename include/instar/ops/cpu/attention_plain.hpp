@@ -1,6 +1,6 @@
 // The operator's own header first, ahead of the guard: it ends by including ops/cpu/attention.hpp, which needs what this file
 // defines, so this file must come up inside that include when it is the one a translation unit names first.
-#include "instar/ops/attention.hpp"
+#include "instar/ops/dropout.hpp"
 
 #ifndef INSTAR_OPS_CPU_ATTENTION_PLAIN_HPP
 #define INSTAR_OPS_CPU_ATTENTION_PLAIN_HPP
@@ -15,7 +15,7 @@
 #include <cmath>
 #include <limits>
 
-#include "instar/core/memory.hpp"
+#include "instar/core/element.hpp"
 
 namespace instar::ops::cpu {
 

@@ -11,6 +11,7 @@
 // there are no atomics and the bits never change. Products run in float on the ordinary cores for float and bf16 alike.
 
 #include "instar/cuda/row_group.cuh"
+#include "instar/ops/attention.hpp"
 #include "instar/ops/cuda/attention_tiles.cuh"
 
 namespace instar::ops {
