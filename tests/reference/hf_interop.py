@@ -22,6 +22,7 @@ import tempfile
 
 import numpy as np
 import torch
+import transformers
 from transformers import BertConfig, BertForTokenClassification, BertModel
 
 MAX_LENGTH = 660
@@ -196,6 +197,7 @@ if __name__ == "__main__":
     parser.add_argument("dna_barcode", help="the program of examples/dna_barcode")
     program = str(pathlib.Path(parser.parse_args().dna_barcode).resolve())
     torch.set_num_threads(1)
+    transformers.utils.logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as folder:
         work = pathlib.Path(folder)
         from_transformers(program, work)

@@ -18,6 +18,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "instar/core/parallel_for.hpp"
@@ -64,9 +65,10 @@ public:
             sample = std::move(thinned);
         }
         // A barcode of median length as the first guess: neither a fragment nor one with foreign ends.
-        std::vector<std::string_view> by_length = sample;
-        std::stable_sort(by_length.begin(), by_length.end(), [](auto a, auto b) { return a.size() < b.size(); });
-        std::vector<std::string_view> seed{by_length[by_length.size() / 2]};
+        std::vector<std::pair<std::size_t, std::size_t>> by_length(sample.size());
+        for (std::size_t i = 0; i < sample.size(); ++i) by_length[i] = {sample[i].size(), i};
+        std::nth_element(by_length.begin(), by_length.begin() + static_cast<std::ptrdiff_t>(by_length.size() / 2), by_length.end());
+        const std::vector<std::string_view> seed{sample[by_length[by_length.size() / 2].second]};
 
         barcode_anchor anchor;
         anchor.options_ = options;
