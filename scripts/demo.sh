@@ -4,7 +4,7 @@
 #     scripts/demo.sh                         simulated specimens
 #     scripts/demo.sh metadata.csv[.gz]       your own, in BIOSCAN-5M's format
 #
-# Installs what is missing (see common.sh), builds the example for this machine and runs it: five minutes on two cores.
+# Installs what is missing (see common.sh), builds the example and runs it: five minutes on two cores.
 # The report is out/demo/report.html, the numbers are out/demo/results.json; OUT=folder puts them elsewhere.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
@@ -36,7 +36,7 @@ log=build/demo_build.log
 mkdir -p build
 say "Building (log: $log)"
 {
-    cmake --preset native -DINSTAR_BUILD_TESTS=OFF -DINSTAR_BUILD_BENCHMARKS=OFF -DINSTAR_BUILD_CUDA=OFF -B build/demo &&
+    cmake --preset release -DINSTAR_BUILD_TESTS=OFF -DINSTAR_BUILD_BENCHMARKS=OFF -DINSTAR_BUILD_CUDA=OFF -B build/demo &&
         cmake --build build/demo --target dna_barcode -j "$jobs"
 } >"$log" 2>&1 || {
     tail -n 40 "$log" >&2

@@ -6,7 +6,7 @@
 #
 #   dev       g++, AddressSanitizer and UndefinedBehaviorSanitizer: unit, grad, golden, emulated
 #   release   g++ -O3 -Werror: the same, headers, consumers, examples, and the compile-time budget
-#   clang     clang++-19 -Werror: headers, unit, fuzz targets for some seconds each
+#   clang     clang++-19 -Werror: all headers in one file, unit, fuzz targets for some seconds each
 #   cuda      nvcc for sm_80 and sm_90a: operators, consumer, GPU tests (skipped where there is no GPU)
 #
 # Installs what is missing (see common.sh). INSTAR_DATA names the folder of real data; tests that need it say so without it.
@@ -125,7 +125,7 @@ else
 
     part clang "clang++-19 -O2, fuzz targets"
     if run clang.configure cmake --preset clang -DCMAKE_CXX_FLAGS_RELEASE=-O2 -DINSTAR_BUILD_EXAMPLES=OFF -DINSTAR_BUILD_BENCHMARKS=OFF \
-        -DINSTAR_BUILD_COMPILED=OFF -DINSTAR_TEST_CONSUMERS=OFF -DINSTAR_TEST_LABELS=unit; then
+        -DINSTAR_BUILD_COMPILED=OFF -DINSTAR_TEST_CONSUMERS=OFF -DINSTAR_TEST_LABELS=unit -DINSTAR_TEST_HEADERS=TOGETHER; then
         run clang.build build build/clang all || true
         tests clang.test build/clang
     fi

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Every operator that include/instar/ops declares for the CPU is instantiated by cmake/compiled, so that nobody learns from the
-# linker that one was forgotten.
+# Every operator that include/instar/ops declares is instantiated by cmake/compiled, for the CPU in a file of its name and for
+# CUDA in cuda_instantiations.cu, so that nobody learns from the linker that one was forgotten.
 #
 #     tests/headers/check_compiled.sh [ROOT]
 set -euo pipefail
@@ -8,15 +8,20 @@ cd "${1:-$(dirname "$0")/../..}"
 
 n_operators=0
 n_missing=0
-for header in include/instar/ops/*.hpp; do
-    name=$(basename "$header" .hpp)
+# check HEADER CONTEXT FILE: every operator that HEADER declares for CONTEXT is instantiated in FILE
+check() {
+    local operator
     while read -r operator; do
         n_operators=$((n_operators + 1))
-        if ! grep -qE "template [a-z_:<>]+ $operator<T>\(cpu_context&" "cmake/compiled/$name.cpp" 2>/dev/null; then
-            echo "$header: $operator is not instantiated in cmake/compiled/$name.cpp" >&2
+        if ! grep -qE "template [a-z_:<>]+ $operator<T>\($2&" "$3" 2>/dev/null; then
+            echo "$1: $operator($2&, …) is not instantiated in $3" >&2
             n_missing=$((n_missing + 1))
         fi
-    done < <(grep -vE '^[[:space:]]*//' "$header" | grep -oE '[a-z0-9_]+\(cpu_context& ctx' | sed 's/(.*//' | sort -u)
+    done < <(grep -vE '^[[:space:]]*//' "$1" | grep -oE "[a-z0-9_]+\\($2& ctx" | sed 's/(.*//' | sort -u)
+}
+for header in include/instar/ops/*.hpp; do
+    check "$header" cpu_context "cmake/compiled/$(basename "$header" .hpp).cpp"
+    check "$header" cuda_context cmake/compiled/cuda_instantiations.cu
 done
 echo "$n_operators operators, $n_missing not instantiated"
 ((n_operators > 0 && n_missing == 0))
