@@ -48,7 +48,7 @@ const std::vector<std::string> k_header = {"encoder", "species, classifier", "sp
 
 void write_report(const std::string& out, const settings& s, const specimens& all, const metrics_map& metrics, const std::vector<stage>& stages, double seconds,
                   const std::string& source) {
-    examples::html_report report("Benchmark 1: DNA barcodes", "BarcodeBERT on " + source);
+    examples::html_report report("Benchmark 1: DNA barcodes", "BarcodeBERT on " + std::filesystem::path(source).filename().string());
     report.card("specimens", std::to_string(all.size()));
     report.card("species accuracy (test)", percent(metrics, "test.species.accuracy") + " %");
     report.card("genus of unseen species", percent(metrics, "metric.test_unseen.genus.accuracy") + " %");

@@ -68,7 +68,7 @@ struct settings {
     int n_specimens = 10000;       // simulate
 
     // reporting
-    int log_interval = 100;
+    int log_interval = 50;
     bool quiet = false;
 };
 

@@ -86,7 +86,8 @@ void softmax_cross_entropy(cpu_context& ctx, out_view<accumulator_t<T>, 1> loss,
             const double x_target = static_cast<double>(x[target]);
             // Guarded: with a logit of −∞ the sum is −∞, and 0 · ∞ would make the unsmoothed loss NaN.
             const double mean = smoothing > 0.0 ? cpu::sum_of_logits<T>(x, n_classes) / static_cast<double>(n_classes) : 0.0;
-            const double lse = cpu::softmax_gradient_row<T>(dx, x, n_classes, w, static_cast<T>(w * smoothing / static_cast<double>(n_classes)));
+            const T shift = static_cast<T>(w * smoothing / static_cast<double>(n_classes));
+            const double lse = cpu::softmax_gradient_row<T>(dx, x, n_classes, w, shift);
             loss(r) = static_cast<T>(w * (lse - (1.0 - smoothing) * x_target - smoothing * mean));
             if (with_gradient) dx[target] -= static_cast<T>(w * (1.0 - smoothing));
         }

@@ -36,7 +36,8 @@ void l2_normalize_forward(cpu_context& ctx, tensor_view<T, 2> y, out_view<accumu
 }
 
 template <class T>
-void l2_normalize_backward(cpu_context& ctx, tensor_view<T, 2> dx, in_view<T, 2> dy, in_view<T, 2> y, in_view<accumulator_t<T>, 1> inv_norm) {
+void l2_normalize_backward(cpu_context& ctx, tensor_view<T, 2> dx, in_view<T, 2> dy, in_view<T, 2> y,
+                           in_view<accumulator_t<T>, 1> inv_norm) {
     static constexpr const char* k_op = "l2_normalize_backward";
     const index_t n_rows = dx.extent(0), d = dx.extent(1);
     instar::detail::check_shape(k_op, "dy", dy, {n_rows, d});

@@ -18,11 +18,11 @@ namespace instar::ops {
 namespace cpu {
 
 /// 1 / (number of positions that count), 0 when none does.
-inline double pooling_factor(tensor_view<const std::uint8_t, 1> mask, bool masked, index_t seq_len) {
+inline double pooling_factor(tensor_view<const std::uint8_t, 2> mask, index_t b, bool masked, index_t seq_len) {
     index_t n = seq_len;
     if (masked) {
         n = 0;
-        for (index_t t = 0; t < seq_len; ++t) n += mask(t) != 0;
+        for (index_t t = 0; t < seq_len; ++t) n += mask(b, t) != 0;
     }
     return n > 0 ? 1.0 / static_cast<double>(n) : 0.0;
 }
@@ -44,7 +44,8 @@ void pool_rows(T* y, const T* x, index_t stride, const std::uint8_t* mask, index
 }  // namespace cpu
 
 template <class T>
-void sequence_pool_forward(cpu_context& ctx, tensor_view<T, 2> y, in_view<T, 3> x, tensor_view<const std::uint8_t, 2> mask, pooling kind) {
+void sequence_pool_forward(cpu_context& ctx, tensor_view<T, 2> y, in_view<T, 3> x, tensor_view<const std::uint8_t, 2> mask,
+                           pooling kind) {
     static constexpr const char* k_op = "sequence_pool_forward";
     const index_t n_batch = x.extent(0), seq_len = x.extent(1), d = x.extent(2);
     const bool masked = kind == pooling::masked_mean && !mask.empty();
@@ -59,7 +60,7 @@ void sequence_pool_forward(cpu_context& ctx, tensor_view<T, 2> y, in_view<T, 3> 
                 std::copy(x[b][0].data(), x[b][0].data() + d, to);
                 continue;
             }
-            const T factor = static_cast<T>(cpu::pooling_factor(masked ? mask[b] : tensor_view<const std::uint8_t, 1>{}, masked, seq_len));
+            const T factor = static_cast<T>(cpu::pooling_factor(mask, b, masked, seq_len));
             const std::uint8_t* const mask_row = masked ? mask[b].data() : nullptr;
             cpu::pool_rows<T>(to, x[b].data(), x.stride(1), mask_row, mask.stride(1), seq_len, d, factor);
         }
@@ -67,7 +68,8 @@ void sequence_pool_forward(cpu_context& ctx, tensor_view<T, 2> y, in_view<T, 3> 
 }
 
 template <class T>
-void sequence_pool_backward(cpu_context& ctx, tensor_view<T, 3> dx, in_view<T, 2> dy, tensor_view<const std::uint8_t, 2> mask, pooling kind) {
+void sequence_pool_backward(cpu_context& ctx, tensor_view<T, 3> dx, in_view<T, 2> dy, tensor_view<const std::uint8_t, 2> mask,
+                            pooling kind) {
     static constexpr const char* k_op = "sequence_pool_backward";
     const index_t n_batch = dx.extent(0), seq_len = dx.extent(1), d = dx.extent(2);
     const bool masked = kind == pooling::masked_mean && !mask.empty();
@@ -77,9 +79,7 @@ void sequence_pool_backward(cpu_context& ctx, tensor_view<T, 3> dx, in_view<T, 2
     instar::detail::check_unit_stride(k_op, "dy", dy);
     parallel_for(ctx, n_batch, cpu::row_grain(seq_len * d), [&](index_t begin, index_t end) {
         for (index_t b = begin; b < end; ++b) {
-            const T factor = kind == pooling::first
-                                 ? T(1)
-                                 : static_cast<T>(cpu::pooling_factor(masked ? mask[b] : tensor_view<const std::uint8_t, 1>{}, masked, seq_len));
+            const T factor = kind == pooling::first ? T(1) : static_cast<T>(cpu::pooling_factor(mask, b, masked, seq_len));
             const T* const from = dy[b].data();
             for (index_t t = 0; t < seq_len; ++t) {
                 T* const to = dx[b][t].data();

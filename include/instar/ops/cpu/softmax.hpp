@@ -48,7 +48,8 @@ void softmax_forward(cpu_context& ctx, tensor_view<T, 2> y, in_view<T, 2> x) {
     instar::detail::check_shape("softmax_forward", "x", x, {n_rows, n_classes});
     instar::detail::check_unit_stride("softmax_forward", "y", y);
     instar::detail::check_unit_stride("softmax_forward", "x", x);
-    parallel_for(ctx, n_rows, cpu::row_grain(n_classes), [&](index_t begin, index_t end) { cpu::softmax_rows<T>(y.rows(begin, end), x.rows(begin, end)); });
+    parallel_for(ctx, n_rows, cpu::row_grain(n_classes),
+                 [&](index_t begin, index_t end) { cpu::softmax_rows<T>(y.rows(begin, end), x.rows(begin, end)); });
 }
 
 template <class T>

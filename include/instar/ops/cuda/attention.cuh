@@ -12,6 +12,7 @@
 
 #include "instar/cuda/row_group.cuh"
 #include "instar/ops/attention.hpp"
+#include "instar/ops/attention.hpp"
 #include "instar/ops/cuda/attention_tiles.cuh"
 
 namespace instar::ops {
