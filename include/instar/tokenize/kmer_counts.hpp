@@ -23,8 +23,8 @@ struct kmer_counts_options {
 
 namespace detail {
 
-/// Adds the k-mers of one sequence to row[4^k]; returns how many there are.
-inline index_t add_kmers(std::string_view sequence, int k, float* row) {
+/// Adds the k-mers of one sequence to counts[4^k]; returns how many there are.
+inline index_t add_kmers(std::string_view sequence, int k, std::uint32_t* counts) {
     constexpr std::size_t k_block = 1024;
     alignas(16) unsigned char codes[k_block + 16];
     const std::uint32_t mask = (std::uint32_t{1} << (2 * k)) - 1;
@@ -37,7 +37,7 @@ inline index_t add_kmers(std::string_view sequence, int k, float* row) {
         for (std::size_t i = 0; i < n_block; ++i) {
             word = ((word << 2) | (codes[i] & 3u)) & mask;
             run = codes[i] >= k_not_a_base ? 0 : run + 1;
-            if (run >= k) row[word] += 1.0f, ++n;
+            if (run >= k) ++counts[word], ++n;
         }
     }
     return n;
@@ -45,24 +45,22 @@ inline index_t add_kmers(std::string_view sequence, int k, float* row) {
 
 template <class Text>
 void kmer_counts_any(cpu_context& ctx, std::span<const Text> sequences, const kmer_counts_options& options, tensor_view<float, 2> x) {
-    const auto n = static_cast<index_t>(sequences.size());
-    const index_t n_words = index_t{1} << (2 * options.k);
-    instar::detail::check_shape("kmer_counts", "x", x, {n, n_words});
-    instar::detail::check_unit_stride("kmer_counts", "x", x);
-    parallel_for(ctx, n, 16, [&](index_t begin, index_t end) {
+    const auto n_words = static_cast<std::size_t>(index_t{1} << (2 * options.k));
+    parallel_for(ctx, static_cast<index_t>(sequences.size()), 64, [&](index_t begin, index_t end) {
+        std::vector<std::uint32_t> counts(n_words);
         for (index_t i = begin; i < end; ++i) {
-            float* row = x.data() + i * x.stride(0);
-            std::fill(row, row + n_words, 0.0f);
-            const index_t total = add_kmers(sequences[static_cast<std::size_t>(i)], options.k, row);
-            if (total == 0 || options.norm == kmer_norm::none) continue;
-            double size = static_cast<double>(total);
+            std::fill(counts.begin(), counts.end(), 0u);
+            const index_t total = add_kmers(sequences[static_cast<std::size_t>(i)], options.k, counts.data());
+            double size = 1.0;
+            if (options.norm == kmer_norm::sum) size = static_cast<double>(total);
             if (options.norm == kmer_norm::euclidean) {
-                double squares = 0.0;
-                for (index_t j = 0; j < n_words; ++j) squares += static_cast<double>(row[j]) * static_cast<double>(row[j]);
-                size = std::sqrt(squares);
+                std::uint64_t squares = 0;  // whole numbers: exact in any order
+                for (std::uint32_t c : counts) squares += std::uint64_t{c} * c;
+                size = std::sqrt(static_cast<double>(squares));
             }
-            const float scale = static_cast<float>(1.0 / size);
-            for (index_t j = 0; j < n_words; ++j) row[j] *= scale;
+            const float scale = total == 0 ? 0.0f : static_cast<float>(1.0 / size);
+            float* INSTAR_RESTRICT row = x.data() + i * x.stride(0);
+            for (std::size_t j = 0; j < n_words; ++j) row[j] = static_cast<float>(counts[j]) * scale;
         }
     });
 }
@@ -81,7 +79,7 @@ inline void check_kmer_counts(const kmer_counts_options& options) {
 /// | result    | [n, 4^k] | float                         |
 ///
 /// Column w is word w in lexicographic order over ACGT. A word with anything but A, C, G, T is not counted; a sequence with
-/// no word gives a row of zeros. Sums in double. Same bits for any number of threads. Throws value_error for k outside 1–8.
+/// no word gives a row of zeros. Counts are integers. Same bits for any number of threads. Throws value_error for k outside 1–8.
 inline tensor<float, 2> kmer_counts(cpu_context& ctx, std::span<const std::string_view> sequences, kmer_counts_options options = {}) {
     detail::check_kmer_counts(options);
     tensor<float, 2> x({static_cast<index_t>(sequences.size()), index_t{1} << (2 * options.k)});

@@ -54,9 +54,7 @@ void layer_norm_gradient_rows(tensor_view<T, 2> dx, T* dweight, T* dbias, in_vie
         const T* const from = x[r].data();
         const T mean = saved.mean(r), rstd = saved.rstd(r);
         if constexpr (std::same_as<T, float>) {
-            const index_t next = r + 1 < n_rows ? r + 1 : r;
-            INSTAR_SIMD_PICK(layer_norm_gradient_row_f32)
-            (to, dweight, dbias, g, from, weight, mean, rstd, d, dy[next].data(), x[next].data());
+            INSTAR_SIMD_PICK(layer_norm_gradient_row_f32)(to, dweight, dbias, g, from, weight, mean, rstd, d);
         } else {
             T sum_g = 0, sum_gx = 0;
             for (index_t j = 0; j < d; ++j) {
