@@ -67,7 +67,7 @@ private:
     void recognise() {
         const csv_reader& in = *reader_;
         if (in.has("nucraw") || (in.has("uri") && in.has("image_file"))) format_ = bioscan_format::bioscan_1m;
-        else if (in.has("nucleotides") || in.has("sequence_len")) format_ = bioscan_format::canadian_invertebrates;
+        else if (in.has("nucleotides") || (in.has("sequence_len") && !in.has("subfamily") && !in.has("chunk"))) format_ = bioscan_format::canadian_invertebrates;
         else if (in.has("processid") || in.has("dna_barcode")) format_ = bioscan_format::bioscan_5m;
         else {
             throw parse_error(name_, "is no metadata of BIOSCAN-5M, BIOSCAN-1M or Canadian Invertebrates: it has none of the columns processid, "

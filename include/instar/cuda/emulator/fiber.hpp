@@ -41,6 +41,7 @@
 #endif
 
 #if defined(INSTAR_FIBER_ASAN)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 #if defined(INSTAR_FIBER_TSAN)
@@ -118,6 +119,7 @@ public:
 #if defined(INSTAR_FIBER_TSAN)
         tsan_ = __tsan_create_fiber(0);
 #endif
+        forget_frames();
         prepare();
     }
     fiber(const fiber&) = delete;
@@ -127,6 +129,7 @@ public:
 #if defined(INSTAR_FIBER_TSAN)
         __tsan_destroy_fiber(tsan_);
 #endif
+        forget_frames();
         munmap(mapping_, mapped_);
     }
 
@@ -142,6 +145,14 @@ public:
     }
 
 private:
+    /// AddressSanitizer's marks of frames that were left without returning outlive them, and a mapping: whoever uses these
+    /// addresses next, another fiber or an allocator, would be blamed for them.
+    void forget_frames() {
+#if defined(INSTAR_FIBER_ASAN)
+        __asan_unpoison_memory_region(bottom_, mapped_ - static_cast<std::size_t>(bottom_ - mapping_));
+#endif
+    }
+
     /// Lays out the stack so that the first jump enters `enter`.
     void prepare() {
 #if defined(INSTAR_FIBER_UCONTEXT)

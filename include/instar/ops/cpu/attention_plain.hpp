@@ -1,7 +1,3 @@
-// The operator's own header first, ahead of the guard: it ends by including ops/cpu/attention.hpp, which needs what this file
-// defines, so this file must come up inside that include when it is the one a translation unit names first.
-#include "instar/ops/dropout.hpp"
-
 #ifndef INSTAR_OPS_CPU_ATTENTION_PLAIN_HPP
 #define INSTAR_OPS_CPU_ATTENTION_PLAIN_HPP
 
@@ -10,12 +6,13 @@
 //     cpu::attention_forward_plain(head, 0, head.seq_len, scratch);
 //
 // The keys that the mask drops never take part: kept keys are listed once a sample, and rows of scores hold kept keys
-// only, so their cost is n_kept, not seq_len. The SIMD path (simd/attention-inl.hpp) shares `attention_head`.
+// only, so their cost is n_kept, not seq_len. The SIMD path (simd/attention.inl) shares `attention_head`.
 
 #include <cmath>
 #include <limits>
 
 #include "instar/core/element.hpp"
+#include "instar/ops/dropout.hpp"
 
 namespace instar::ops::cpu {
 

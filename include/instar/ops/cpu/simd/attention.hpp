@@ -1,7 +1,3 @@
-// The operator's own header first, ahead of the guard: it ends by including ops/cpu/attention.hpp, which needs what this file
-// defines, so this file must come up inside that include when it is the one a translation unit names first.
-#include "instar/ops/attention.hpp"
-
 #ifndef INSTAR_OPS_CPU_SIMD_ATTENTION_HPP
 #define INSTAR_OPS_CPU_SIMD_ATTENTION_HPP
 

@@ -124,7 +124,7 @@ INSTAR_ALWAYS_INLINE f32 log(f32 x) {
     const i32 is_denormal = x < 0x1.0p-126f;
     const f32 scaled = select(is_denormal, x * 0x1.0p24f, x);
     // The exponent that puts the mantissa in [√½, √2).
-    const i32 bits = as_i32(scaled) - 0x3f3504f3;
+    const i32 bits = as_i32(as_u32(scaled) - 0x3f3504f3u);  // without a sign: −0 would overflow
     const f32 e = to_f32(bits >> 23) - select(is_denormal, broadcast(24.0f), broadcast(0.0f));
     const f32 r = as_f32((bits & 0x007fffff) + 0x3f3504f3) - 1.0f;
     // (log(1 + r) − r + r²/2) / r³, minimax
