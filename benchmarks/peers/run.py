@@ -60,7 +60,7 @@ def pairs():
         add("Operators that stream memory", PYTORCH_OPS, program, [f"{work}_{d}/{shape}" for d in ("forward", "backward")])
     add("Operators that stream memory", PYTORCH_OPS, "bench_cross_entropy", ["cross_entropy/5280/260", "cross_entropy/2656/65540"])
     add("Operators that stream memory", PYTORCH_OPS, "bench_adamw", [f"adamw_update/{1 << 24}"])
-    add("k-mer encoding of barcodes, k", TOKENIZERS, "bench_kmer", ["kmer_encode/4", "kmer_encode/8"])
+    add("k-mer encoding of barcodes, k", TOKENIZERS, "bench_kmer", ["kmer_encode/4", "kmer_encode/8"], lambda n: n.replace("/", "/k:") + "/threads:0")
     return out
 
 
@@ -164,7 +164,7 @@ def measure(args, build):
                     work = {k: answer[k] for k in ("flop", "bytes", "items")}
                 if run is not None:
                     # Sequences a second compare whatever the number of sequences in a call.
-                    rate = run.get("items_per_second") if work.get("items") and not work.get("flop") else None
+                    rate = run.get("sequences/s") if work.get("items") and not work.get("flop") else None
                     own.append(work["items"] / rate if rate else run["seconds"])
                     own_peak = max(own_peak, run.get("peak_rss_MB", 0.0))
                     peak_flops, triad = max(peak_flops, run.get("peak", 0.0)), max(triad, run.get("triad", 0.0))

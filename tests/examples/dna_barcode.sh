@@ -37,6 +37,7 @@ refuses() {  # refuses NAME 'TEXT OF THE ERROR' COMMAND…: exits 1 and says so
 }
 
 small=(--n-layers 1 --d-model 32 --n-heads 2 --epochs 2 --batch-size 32 --quiet)
+long=(--n-layers 1 --d-model 32 --n-heads 2 --epochs 100 --batch-size 32 --quiet)  # seconds, so that a signal finds it at work
 tuned=(--epochs 2 --batch-size 16 --quiet)
 
 check "simulate" "$program" simulate --n-specimens 600 --out sim.csv
@@ -51,15 +52,16 @@ interrupt_once() {  # interrupt_once OUT FLAGS…
     local out=$1 tenths
     shift
     for tenths in $(seq 1 100); do
-        timeout -s INT "$((tenths / 10)).$((tenths % 10))" "$program" pretrain --metadata sim.csv --out "$out" "${small[@]}" "$@" >/dev/null 2>last.log
+        timeout -s INT "$((tenths / 10)).$((tenths % 10))" "$program" pretrain --metadata sim.csv --out "$out" "${long[@]}" "$@" >/dev/null 2>last.log
         [[ -e $out/model.safetensors ]] && return 1  # it finished before the signal came
         [[ -e $out/checkpoint.safetensors ]] && return 0
     done
     return 1
 }
 check "an interrupted run leaves a checkpoint" interrupt_once pre2
-check "resume" "$program" pretrain --metadata sim.csv --out pre2 "${small[@]}"
-check "resumed run equals the uninterrupted one" cmp pre/model.safetensors pre2/model.safetensors
+check "resume" "$program" pretrain --metadata sim.csv --out pre2 "${long[@]}"
+check "the same run uninterrupted" "$program" pretrain --metadata sim.csv --out pre3 "${long[@]}"
+check "resumed run equals the uninterrupted one" cmp pre3/model.safetensors pre2/model.safetensors
 
 check "finetune" "$program" finetune --metadata sim.csv --model pre --out fine "${tuned[@]}"
 check "metric" "$program" metric --metadata sim.csv --model pre --out metric "${tuned[@]}" --save-best-model
@@ -94,5 +96,5 @@ rm -r broken && cp -r pre broken && sed -i 's/"hidden_size": 32/"hidden_size": 6
 refuses "a config that disagrees with the tensors" "do not fit the model" "$program" embed --model broken --input some.fasta --out o.npy
 refuses "a stride other than k" "stride" "$program" pretrain --metadata sim.csv --out o --stride 2 "${small[@]}"
 check "another interrupted run" interrupt_once other --seed 1
-refuses "a checkpoint of another run" "is of another run" "$program" pretrain --metadata sim.csv --out other "${small[@]}" --seed 2
+refuses "a checkpoint of another run" "is of another run" "$program" pretrain --metadata sim.csv --out other "${long[@]}" --seed 2
 exit $failed
