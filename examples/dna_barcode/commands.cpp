@@ -119,7 +119,7 @@ static settings with_task_defaults(settings s, const std::string& task) {
                  : task == "pretrain" ? defaults{5, 64, 1e-3, 0.0, 30}
                  : task == "finetune" ? defaults{10, 64, 1e-3, 0.01, 30}
                                       : defaults{40, 256, 7.5e-4, 0.01, 30};
-    if (s.preset == "demo") d.epochs = task == "metric" ? 4 : 2;
+    if (s.preset == "demo") d.epochs = task == "metric" ? 4 : task == "finetune" ? 8 : 1;
     if (s.epochs == 0) s.epochs = d.epochs;
     if (s.batch_size == 0) s.batch_size = d.batch_size;
     if (s.lr == 0.0) s.lr = d.lr;
