@@ -86,7 +86,7 @@ void write_report(const std::string& out, const settings& s, const specimens& al
         std::snprintf(loss, sizeof loss, "%.3f", st.training.final_loss);
         rows.push_back({st.title, time, rate, loss});
     }
-    report.table({"stage", "seconds", "samples/s", "last loss"}, rows);
+    report.table({"stage", "seconds", "samples/s", "last loss"}, rows, false);
     std::snprintf(text, sizeof text, "%d layers × %d, %d heads, k = %d", s.n_layers, s.d_model, s.n_heads, s.k_mer);
     report.paragraph(std::string("Network: ") + text + (s.anchor ? ", anchored barcodes" : "") + ". Seed " + std::to_string(s.seed) + ". " + build_info().text());
     report.write(out + "/report.html");
