@@ -203,6 +203,9 @@ TEST_CASE("csv: what is written reads back") {
     std::string one;
     data::append_csv_row(one, std::vector<std::string_view>{""});
     CHECK(one == "\"\"\n");
+    one.clear();
+    data::append_csv_row(one, std::vector<std::string_view>{"\xEF\xBB\xBF" "x"});  // found by the fuzzer: no byte-order mark
+    CHECK(rows_of(one + "y\n", {.header = false}) == table{{"\xEF\xBB\xBF" "x"}, {"y"}});
     CHECK_THROWS_AS(data::append_csv_row(one, std::vector<std::string_view>{std::string_view("a\0", 2)}), value_error);
     CHECK_THROWS_AS(data::csv_writer("/no/such/folder/x.csv", {"a"}), io_error);
     std::filesystem::remove(path);

@@ -18,15 +18,17 @@
 
 namespace instar::data {
 
-/// Appends one row to `text`, LF at its end. A field is quoted when it holds the delimiter, a quote or a line end, or is the
-/// only one and empty (an empty line would be no row). Throws value_error for a NUL byte, which no reader accepts.
+/// Appends one row to `text`, LF at its end. A field is quoted when it holds the delimiter, a quote or a line end, when it is
+/// the only one and empty (an empty line would be no row), and when it begins like a byte-order mark, which a reader would
+/// take for one at the start of a file. Throws value_error for a NUL byte, which no reader accepts.
 inline void append_csv_row(std::string& text, std::span<const std::string_view> fields, char delimiter = ',') {
     const char special[] = {delimiter, '"', '\n', '\r', '\0'};
     for (std::size_t i = 0; i < fields.size(); ++i) {
         const std::string_view f = fields[i];
         if (i > 0) text += delimiter;
         const std::size_t first = f.find_first_of(std::string_view(special, sizeof special));
-        if (first == std::string_view::npos && !(f.empty() && fields.size() == 1)) {
+        const bool like_mark = !f.empty() && (f[0] == '\xEF' || f[0] == '\xFE' || f[0] == '\xFF');
+        if (first == std::string_view::npos && !(f.empty() && fields.size() == 1) && !like_mark) {
             text += f;
             continue;
         }
