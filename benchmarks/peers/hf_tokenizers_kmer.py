@@ -1,8 +1,9 @@
 """k-mer encoding of DNA barcodes with Hugging Face tokenizers (Rust, all threads). See peer.py for how to run it.
 
-The tokenizer is built from its own parts: a regular expression splits the text into k-mers, a WordLevel vocabulary gives
-ids, truncation and padding make rows of 660 // k. The ids are checked against the rule in plain Python. As it comes:
-encode_batch and the ids gathered into an array. Tuned: encode_batch_fast, which leaves offsets out, and nothing gathered.
+The tokenizer is built from its own parts: a pre-tokenizer splits the text into k-mers, a WordLevel vocabulary gives ids,
+truncation and padding make rows of 660 // k. The ids are checked against the rule in plain Python. As it comes: a regular
+expression splits, encode_batch encodes, the ids are gathered into an array. Tuned: FixedLength splits, encode_batch_fast
+leaves offsets out, nothing is gathered.
 """
 
 import itertools
@@ -44,7 +45,9 @@ def encode(k, n):
     def build(tuned):
         vocab, sequences, length = vocabulary(k), barcodes(n), MAX_LENGTH // k
         tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="[UNK]"))
-        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(".{1,%d}" % k), "isolated")
+        # Older releases lack FixedLength.
+        fixed = tuned and hasattr(pre_tokenizers, "FixedLength")
+        tokenizer.pre_tokenizer = pre_tokenizers.FixedLength(k) if fixed else pre_tokenizers.Split(Regex(".{1,%d}" % k), "isolated")
         tokenizer.enable_truncation(length)
         tokenizer.enable_padding(length=length, pad_id=1, pad_token="[UNK]")
         ids = np.array([e.ids for e in tokenizer.encode_batch(sequences[:200])])
