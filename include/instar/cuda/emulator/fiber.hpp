@@ -20,8 +20,10 @@
 
 #include "instar/core/error.hpp"
 
-#if !(defined(__x86_64__) && defined(__linux__))
+#if !defined(INSTAR_FIBER_UCONTEXT) && !(defined(__x86_64__) && defined(__linux__))
 #define INSTAR_FIBER_UCONTEXT 1
+#endif
+#if defined(INSTAR_FIBER_UCONTEXT)
 #include <ucontext.h>
 #endif
 

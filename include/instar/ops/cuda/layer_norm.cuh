@@ -191,7 +191,8 @@ void layer_norm_backward(cuda_context& ctx, tensor_view<T, 2> dx, out_view<T, 1>
 
     // As many warps as 96 KiB of sums allow: two blocks fit in a multiprocessor of any device since sm_80.
     const index_t bytes_a_warp = 2 * d * static_cast<index_t>(sizeof(float));
-    const index_t n_warps = std::min<index_t>(cuda::k_block_warps, std::min<index_t>(96 << 10, ctx.properties().shared_bytes_per_block) / bytes_a_warp);
+    const index_t shared_bytes = std::min<index_t>(96 << 10, static_cast<index_t>(ctx.properties().shared_bytes_per_block));
+    const index_t n_warps = std::min<index_t>(cuda::k_block_warps, shared_bytes / bytes_a_warp);
     const bool fits = n_warps > 0;
     const index_t rows_per_block = std::max<index_t>(fits ? 2 * n_warps : 8, cuda::ceil_div(n_rows, 256));
     const index_t n_blocks = cuda::ceil_div(n_rows, rows_per_block);

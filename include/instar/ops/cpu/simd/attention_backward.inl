@@ -32,8 +32,8 @@ INSTAR_ALWAYS_INLINE float dot(const float* x, const float* y, index_t n) {
     return reduce_add(sum);
 }
 
-/// In: s = scores in powers of two, dp = dO · V. Out: s = dropout(p), dp = ds. Columns past n hold nothing of use, before
-/// and after.
+/// In: s = scores in powers of two, dp = dO · V. Out: s = dropout(p), dp = ds. Columns past n hold nothing of use,
+/// neither before nor after.
 INSTAR_ALWAYS_INLINE void softmax_gradient_row(float* s, float* dp, index_t n, float lse2, float row_dot, float scale,
                                                const std::uint32_t* bits, std::uint32_t drop_below, float keep_scale) {
     const f32 minus_dot = broadcast(-scale * row_dot), p_scale = broadcast(keep_scale),
