@@ -163,7 +163,6 @@ INSTAR_ALWAYS_INLINE f32 erf(f32 x) {
 }
 
 /// x·Φ(x). Largest error 5 ulp for |x| ≤ 5 (7 without FMA); 11 ulp to the left of it, where results near the denormals.
-/// Built by clang, which fuses other products than g++ does: 11 ulp, and 64 to the left.
 INSTAR_ALWAYS_INLINE f32 gelu(f32 x) {
     const f32 a = detail::lesser(broadcast(14.5f), abs(x));
     const f32 q = detail::exp_minus_half_square(a) * detail::mills(a);

@@ -127,9 +127,12 @@ INSTAR_ALWAYS_INLINE void store(bf16* p, f32 x) {
 
 // --- arithmetic ---------------------------------------------------------------------------------------------------------------
 
-/// a · b + c
+/// a · b + c, rounded once where the level has FMA. With clang a builtin says so: of `a * b + c` it may share a · b with an equal
+/// product elsewhere, rounded, and code that counts on the exact product (math.inl) then loses its digits.
 INSTAR_ALWAYS_INLINE f32 fma(f32 a, f32 b, f32 c) {
-#if defined(__clang__)
+#if defined(__clang__) && INSTAR_SIMD_LEVEL >= 3 && __has_builtin(__builtin_elementwise_fma)
+    return __builtin_elementwise_fma(a, b, c);
+#elif defined(__clang__)
 #pragma clang fp contract(fast)
     return a * b + c;
 #elif INSTAR_SIMD_LEVEL == 4
@@ -141,7 +144,9 @@ INSTAR_ALWAYS_INLINE f32 fma(f32 a, f32 b, f32 c) {
 #endif
 }
 INSTAR_ALWAYS_INLINE f64 fma(f64 a, f64 b, f64 c) {
-#if defined(__clang__)
+#if defined(__clang__) && INSTAR_SIMD_LEVEL >= 3 && __has_builtin(__builtin_elementwise_fma)
+    return __builtin_elementwise_fma(a, b, c);
+#elif defined(__clang__)
 #pragma clang fp contract(fast)
     return a * b + c;
 #elif INSTAR_SIMD_LEVEL == 4
