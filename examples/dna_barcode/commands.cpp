@@ -101,6 +101,8 @@ void apply_preset(settings& s, const std::string& preset) {
         s.batch_size = 16;
         s.lr = 1e-4;
         s.anchor = false;
+        s.head_init = "random";
+        s.word_init = "random";
         s.substitution = 0.0;
         s.crop = 0;
         return;
@@ -117,9 +119,9 @@ static settings with_task_defaults(settings s, const std::string& task) {
     };
     defaults d = s.preset == "paper" ? defaults{35, 16, 1e-4, 0.0, 0}
                  : task == "pretrain" ? defaults{5, 64, 1e-3, 0.0, 30}
-                 : task == "finetune" ? defaults{10, 64, 1e-3, 0.01, 30}
+                 : task == "finetune" ? defaults{6, 64, 3e-4, 0.01, 30}
                                       : defaults{40, 256, 7.5e-4, 0.01, 30};
-    if (s.preset == "demo") d.epochs = task == "metric" ? 4 : task == "finetune" ? 8 : 1;
+    if (s.preset == "demo") d.epochs = task == "metric" ? 4 : task == "finetune" ? 3 : 1;
     if (s.epochs == 0) s.epochs = d.epochs;
     if (s.batch_size == 0) s.batch_size = d.batch_size;
     if (s.lr == 0.0) s.lr = d.lr;
@@ -172,6 +174,24 @@ int run_metric(const settings& given) {
     return finish_training(s, all, ctx, folder, summary);
 }
 
+int run_project(const settings& s) {
+    const auto start = std::chrono::steady_clock::now();
+    if (s.components < 1) throw value_error("--components must be positive, is " + std::to_string(s.components));
+    if (!(s.shrinkage > 0)) throw value_error("--shrinkage must be positive");
+    cpu_context ctx = make_context(s);
+    model_folder folder = model_folder::load(s.model);
+    const specimens all = load_specimens(s.metadata);
+    fit_projection(ctx, s, all, folder);
+    folder.save(s.out);
+    metrics_map metrics;
+    probe_nearest(ctx, s, all, folder, "", metrics);
+    print_metrics(metrics);
+    const double seconds = seconds_since(start);
+    write_results(s.out, "project", seconds, static_cast<double>(all.size()) / seconds, metrics);
+    std::printf("project: %.1f s, %lld numbers a barcode, saved in %s\n", seconds, static_cast<long long>(folder.projection.d_out()), s.out.c_str());
+    return 0;
+}
+
 int run_probe(const settings& s) {
     const auto start = std::chrono::steady_clock::now();
     cpu_context ctx = make_context(s);
@@ -193,7 +213,7 @@ int run_embed(const settings& s) {
     const model_folder folder = model_folder::load(s.model);
     const named_barcodes input = read_input(s.input, s.split);
     const auto start = std::chrono::steady_clock::now();
-    const auto x = embed_barcodes(ctx, folder.model, folder.encoder, input.barcodes, s.pooling == "mean" ? ops::pooling::mean : ops::pooling::masked_mean);
+    const auto x = embed_barcodes(ctx, folder, input.barcodes, s.pooling.empty() ? readout_of(folder) : s.pooling);
     if (s.out.ends_with(".safetensors")) {
         const std::vector<io::named_const_tensor> tensors{{"embeddings", {x.extent(0), x.extent(1)}, x.data()}};
         io::write_safetensors(s.out, tensors);
@@ -213,7 +233,7 @@ int run_predict(const settings& s) {
     if (folder.classes.names.empty()) throw value_error(s.model + ": has no labels.json; predict needs a folder that finetune wrote");
     named_barcodes input = read_input(s.input, "");
     clean_fasta(input, folder.encoder.options().k);
-    const auto pooled = embed_barcodes(ctx, folder.model, folder.encoder, input.barcodes, folder.pooling == "masked_mean" ? ops::pooling::masked_mean : ops::pooling::mean);
+    const auto pooled = embed_barcodes(ctx, folder, input.barcodes, folder.pooling);
     const auto p = class_probabilities(ctx, folder.model, pooled);
     // The score of a genus is the probability of all its species together, and so on upwards.
     std::vector<std::string> header{"name"};

@@ -18,30 +18,41 @@
 #include "instar/train/batch_order.hpp"
 
 #include "barcodes.hpp"
+#include "model_folder.hpp"
 #include "specimens.hpp"
 
 namespace dna_barcode {
 
 using metrics_map = std::map<std::string, double>;
 
-/// Embeddings of barcodes, offset 0, in evaluation mode.
-inline tensor<float, 2> embed_barcodes(cpu_context& ctx, const instar::nn::bert<float>& model, const barcode_encoder& encoder,
-                                       std::span<const std::string> barcodes, instar::ops::pooling pooling, index_t batch_size = 64) {
-    const std::vector<int> shifts = encoder.shifts(ctx, barcodes);
-    const index_t n = static_cast<index_t>(barcodes.size());
-    tensor<float, 2> x({n, model.config().d_model});
+/// Embeddings of barcodes, offset 0, in evaluation mode. readout: mean, masked_mean, or projection (folders of `project`).
+inline tensor<float, 2> embed_barcodes(cpu_context& ctx, const model_folder& folder, std::span<const std::string> barcodes, const std::string& readout,
+                                       index_t batch_size = 64) {
+    using namespace instar;
+    const bool project = readout == "projection";
+    if (project && folder.projection.empty()) throw value_error("the model folder has no projection.safetensors; fit one with dna_barcode project");
+    const auto pooling = readout == "mean" ? ops::pooling::mean : ops::pooling::masked_mean;
+    const std::vector<int> shifts = folder.encoder.shifts(ctx, barcodes);
+    const index_t n = static_cast<index_t>(barcodes.size()), d = folder.model.config().d_model, seq_len = folder.encoder.tokenizer().seq_len();
+    tensor<float, 2> x({n, project ? folder.projection.d_out() : d}), flat({project ? std::min(n, batch_size) : 0, seq_len * d});
     token_batch batch;
-    instar::nn::bert_activations<float> memory;
+    nn::bert_activations<float> memory;
     std::vector<index_t> indices;
     for (index_t begin = 0; begin < n; begin += batch_size) {
         const index_t end = std::min(n, begin + batch_size);
         indices.clear();
         for (index_t i = begin; i < end; ++i) indices.push_back(i);
-        encoder.encode(ctx, batch, barcodes, shifts, indices, {}, {});
-        auto h = model.forward(ctx, memory, batch.ids.view(), batch.mask.view());
-        instar::ops::sequence_pool_forward<float>(ctx, x.view().rows(begin, end), h, batch.mask.view(), pooling);
+        folder.encoder.encode(ctx, batch, barcodes, shifts, indices, {}, {});
+        const auto h = folder.model.forward(ctx, memory, batch.ids.view(), batch.mask.view());
+        if (project) folder.projection.forward(ctx, x.view().rows(begin, end), h, batch.mask.view(), flat.view().rows(0, end - begin));
+        else ops::sequence_pool_forward<float>(ctx, x.view().rows(begin, end), h, batch.mask.view(), pooling);
     }
     return x;
+}
+
+/// The readout that a folder's embeddings are meant to have: what its task trained, masked_mean otherwise.
+inline std::string readout_of(const model_folder& folder) {
+    return !folder.projection.empty() ? "projection" : folder.task == "metric" && !folder.pooling.empty() ? folder.pooling : "masked_mean";
 }
 
 /// Accuracy of the nearest reference's label (k > 1: uniform vote, ties to the smallest label) for each rank:
@@ -80,10 +91,19 @@ struct linear_probe_options {
     std::uint64_t seed = 7;
 };
 
+/// A linear classifier of plain features: logits = x · weightᵀ + bias.
+struct linear_classifier {
+    tensor<float, 2> weight;  // [n_classes, d]
+    tensor<float, 1> bias;    // [n_classes]
+
+    /// The class of the largest logit, for each row.
+    std::vector<std::int32_t> predict(cpu_context& ctx, instar::tensor_view<const float, 2> x) const;
+};
+
 /// BarcodeBERT's linear probe: features standardised by the scalar mean and deviation of all training features, one
-/// linear layer, SGD, last epoch. Returns the predicted class of each query row.
-inline std::vector<std::int32_t> linear_probe(cpu_context& ctx, instar::tensor_view<const float, 2> x, const std::vector<std::int32_t>& y, index_t n_classes,
-                                              instar::tensor_view<const float, 2> queries, linear_probe_options options = {}) {
+/// linear layer, SGD, last epoch. The standardisation is folded into what is returned.
+inline linear_classifier train_linear_probe(cpu_context& ctx, instar::tensor_view<const float, 2> x, const std::vector<std::int32_t>& y, index_t n_classes,
+                                            linear_probe_options options = {}) {
     using namespace instar;
     const index_t n = x.extent(0), d = x.extent(1);
     double sum = 0, squares = 0;
@@ -130,23 +150,19 @@ inline std::vector<std::int32_t> linear_probe(cpu_context& ctx, instar::tensor_v
             ops::fill<float>(ctx, gradients.view(), 0.0f);
         }
     }
-    std::vector<std::int32_t> predicted(static_cast<std::size_t>(queries.extent(0)));
-    tensor<float, 2> logits({1, n_classes}), row({1, d});
-    for (index_t q = 0; q < queries.extent(0); ++q) {
-        for (index_t c = 0; c < d; ++c) row(0, c) = standardise(queries(q, c));
-        head.forward<cpu_context, float>(ctx, std::as_const(values).view(), logits.view(), row.view());
-        predicted[static_cast<std::size_t>(q)] = static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+    // w · (x − mean) / deviation + b, as one affine map of x.
+    linear_classifier result{tensor<float, 2>({n_classes, d}), tensor<float, 1>({n_classes})};
+    const auto w = head.weight(values.view());
+    const auto bias = head.bias(values.view());
+    for (index_t k = 0; k < n_classes; ++k) {
+        double shift = 0.0;
+        for (index_t c = 0; c < d; ++c) {
+            result.weight(k, c) = static_cast<float>(static_cast<double>(w(k, c)) / deviation);
+            shift += static_cast<double>(w(k, c));
+        }
+        result.bias(k) = static_cast<float>(static_cast<double>(bias(k)) - shift * mean / deviation);
     }
-    return predicted;
-}
-
-/// Class probabilities of barcodes under a fine-tuned model, [n, n_classes].
-inline tensor<float, 2> class_probabilities(cpu_context& ctx, const instar::nn::bert<float>& model, instar::tensor_view<const float, 2> pooled) {
-    using namespace instar;
-    tensor<float, 2> p({pooled.extent(0), model.config().n_labels});
-    model.network().classifier().forward<cpu_context, float>(ctx, model.parameters(), p.view(), pooled);
-    ops::softmax_forward<float>(ctx, p.view(), p.view());
-    return p;
+    return result;
 }
 
 inline std::vector<std::int32_t> argmax_rows(instar::tensor_view<const float, 2> x) {
@@ -157,6 +173,21 @@ inline std::vector<std::int32_t> argmax_rows(instar::tensor_view<const float, 2>
         }
     }
     return best;
+}
+
+inline std::vector<std::int32_t> linear_classifier::predict(cpu_context& ctx, instar::tensor_view<const float, 2> x) const {
+    tensor<float, 2> logits({x.extent(0), weight.extent(0)});
+    instar::ops::linear_forward<float>(ctx, logits.view(), x, weight.view(), bias.view());
+    return argmax_rows(logits.view());
+}
+
+/// Class probabilities of barcodes under a fine-tuned model, [n, n_classes].
+inline tensor<float, 2> class_probabilities(cpu_context& ctx, const instar::nn::bert<float>& model, instar::tensor_view<const float, 2> pooled) {
+    using namespace instar;
+    tensor<float, 2> p({pooled.extent(0), model.config().n_labels});
+    model.network().classifier().forward<cpu_context, float>(ctx, model.parameters(), p.view(), pooled);
+    ops::softmax_forward<float>(ctx, p.view(), p.view());
+    return p;
 }
 
 }  // namespace dna_barcode

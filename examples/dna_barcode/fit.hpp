@@ -38,6 +38,14 @@ struct fit_plan {
     instar::io::json fingerprint;     // what a checkpoint must agree with
 };
 
+/// Where a plan's checkpoint is: --checkpoint, or in the output folder; empty = nowhere.
+inline std::string checkpoint_of(const fit_plan& plan) {
+    return !plan.checkpoint.empty() ? plan.checkpoint : plan.out.empty() ? "" : plan.out + "/checkpoint.safetensors";
+}
+
+/// Whether fit() would go on from a checkpoint: then what the model starts from does not matter.
+inline bool has_checkpoint(const fit_plan& plan) { return !checkpoint_of(plan).empty() && std::filesystem::exists(checkpoint_of(plan)); }
+
 /// One optimiser step is `accumulate` calls of `gradients`, each over batch_size samples; it returns its share of the loss.
 inline training_summary fit(cpu_context& ctx, instar::train::bert_trainer<float>& trainer, const fit_plan& plan,
                             const std::function<std::vector<index_t>(index_t epoch)>& order_of_epoch,
@@ -55,7 +63,7 @@ inline training_summary fit(cpu_context& ctx, instar::train::bert_trainer<float>
     const index_t total = steps_per_epoch * plan.n_epochs;
     const optim::one_cycle schedule{.max_lr = plan.max_lr, .total_steps = total};
 
-    const std::string checkpoint_path = !plan.checkpoint.empty() ? plan.checkpoint : plan.out.empty() ? "" : plan.out + "/checkpoint.safetensors";
+    const std::string checkpoint_path = checkpoint_of(plan);
     auto state = nn::named_parameters(trainer.model().layout(), trainer.model().parameters());
     state.emplace_back("adamw.m", std::vector<index_t>{trainer.model().layout().size()}, trainer.optimiser().m().data());
     state.emplace_back("adamw.v", std::vector<index_t>{trainer.model().layout().size()}, trainer.optimiser().v().data());
@@ -76,7 +84,7 @@ inline training_summary fit(cpu_context& ctx, instar::train::bert_trainer<float>
     };
 
     index_t step = 0;
-    if (!checkpoint_path.empty() && std::filesystem::exists(checkpoint_path)) {
+    if (has_checkpoint(plan)) {
         // The plan first: loading would overwrite a model that the checkpoint does not belong to.
         const auto saved = train::read_checkpoint_state(checkpoint_path);
         if (io::parse_json(saved.config, checkpoint_path) != facts) {

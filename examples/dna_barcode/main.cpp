@@ -43,6 +43,7 @@ void add_tokens(CLI::App& app, settings& s) {
 void add_network(CLI::App& app, settings& s) {
     app.add_option("--n-layers,--n_layers", s.n_layers)->capture_default_str();
     app.add_option("--n-heads,--n_heads", s.n_heads)->capture_default_str();
+    app.add_option("--word-init", s.word_init, "embeddings start as the sum of their bases (bases) or random (--preset paper)")->capture_default_str()->check(CLI::IsMember({"bases", "random"}));
     app.add_option("--d-model,--d_model", s.d_model)->capture_default_str();
     app.add_option("--d-ff,--d_ff", s.d_ff, "0 = 4 x d-model")->capture_default_str();
     app.add_option("--dropout", s.dropout)->capture_default_str();
@@ -100,6 +101,7 @@ int main(int argc, char** argv) {
     add_input(*finetune, s, true, true);
     add_training(*finetune, s);
     finetune->add_flag("--save-best-model", s.save_best_model, "keep the epoch with the best species accuracy on val too, in OUT/best");
+    finetune->add_option("--head-init", s.head_init, "the classifier starts as a linear probe (probe) or random (--preset paper)")->capture_default_str()->check(CLI::IsMember({"probe", "random"}));
     finetune->add_flag("--freeze-encoder", s.freeze_encoder, "train the classifier alone");
     finetune->add_option("--pooling", s.pooling, "mean (the reference's, and --preset paper's) or masked_mean (--preset small's)")->check(CLI::IsMember({"mean", "masked_mean"}));
     add_common(*finetune, s);
@@ -113,12 +115,19 @@ int main(int argc, char** argv) {
     metric->add_option("--pooling", s.pooling, "mean or masked_mean (default)")->check(CLI::IsMember({"mean", "masked_mean"}));
     add_common(*metric, s);
 
+    auto* project = app.add_subcommand("project", "a closed-form metric: every token at its place, projected and whitened within genera\n\nExample:\n  dna_barcode project --metadata metadata.csv.gz --model pretrained --out projected\n");
+    add_input(*project, s, true, true);
+    project->add_option("--components", s.components, "numbers an embedding, at most")->capture_default_str();
+    project->add_option("--shrinkage", s.shrinkage, "share of the mean variance added to every direction's")->capture_default_str();
+    project->add_flag("--labels,!--no-labels", s.use_labels, "whiten within genera; without, by the principal directions' spread");
+    add_common(*project, s);
+
     auto* probe = app.add_subcommand("probe", "1-NN and linear probes, and the 5-mer baseline\n\nExample:\n  dna_barcode probe --metadata metadata.csv.gz --model pretrained --out results.json\n");
     add_input(*probe, s, true, true);
     probe->add_option("--taxon", s.taxon, "rank of the headline score")->capture_default_str();
     probe->add_option("--n-neighbors,--n_neighbors", s.n_neighbors)->capture_default_str();
     probe->add_option("--metric", s.metric)->capture_default_str()->check(CLI::IsMember({"cosine", "euclidean"}));
-    probe->add_option("--pooling", s.pooling, "mean or masked_mean (default)")->check(CLI::IsMember({"mean", "masked_mean"}));
+    probe->add_option("--pooling", s.pooling, "mean, masked_mean or projection (default: the model's own)")->check(CLI::IsMember({"mean", "masked_mean", "projection"}));
     probe->add_flag("--linear,!--no-linear", s.linear, "the linear probe too");
     probe->add_flag("--baselines,!--no-baselines", s.baselines, "5-mer 1-NN too");
     add_common(*probe, s);
@@ -127,7 +136,7 @@ int main(int argc, char** argv) {
     embed->add_option("--model,--pretrained-checkpoint", s.model, "model folder")->required();
     embed->add_option("--input,--metadata", s.input, "FASTA or metadata, plain or gz")->required();
     embed->add_option("--split", s.split, "only this split of the metadata");
-    embed->add_option("--pooling", s.pooling, "mean or masked_mean (default)")->check(CLI::IsMember({"mean", "masked_mean"}));
+    embed->add_option("--pooling", s.pooling, "mean, masked_mean or projection (default: the model's own)")->check(CLI::IsMember({"mean", "masked_mean", "projection"}));
     add_common(*embed, s);
 
     auto* predict = app.add_subcommand("predict", "taxonomy of barcodes with a score for each rank\n\nExample:\n  dna_barcode predict --model finetuned --input barcodes.fasta --out predictions.tsv\n");
@@ -139,11 +148,11 @@ int main(int argc, char** argv) {
     simulate->add_option("--n-specimens", s.n_specimens)->capture_default_str();
     add_common(*simulate, s);
 
-    auto* recipe = app.add_subcommand("recipe", "pretrain, finetune, metric and every probe, with results.json and report.html\n\nExample:\n  dna_barcode recipe --metadata metadata.csv.gz --out run\n");
+    auto* recipe = app.add_subcommand("recipe", "pretrain, finetune, project and every probe, with results.json and report.html\n\nExample:\n  dna_barcode recipe --metadata metadata.csv.gz --out run\n");
     recipe->add_option("--metadata", s.metadata, "metadata file; without one, specimens are simulated");
     add_tokens(*recipe, s);
     add_network(*recipe, s);
-    recipe->add_option("--finetune-from", s.finetune_from, "encoder that fine-tuning starts from: metric or pretrained")->capture_default_str()->check(CLI::IsMember({"metric", "pretrained"}));
+    recipe->add_option("--components", s.components, "numbers a projected embedding, at most")->capture_default_str();
     add_common(*recipe, s);
 
     CLI11_PARSE(app, argc, argv);
@@ -151,6 +160,7 @@ int main(int argc, char** argv) {
         if (pretrain->parsed()) return dna_barcode::run_pretrain(s);
         if (finetune->parsed()) return dna_barcode::run_finetune(s);
         if (metric->parsed()) return dna_barcode::run_metric(s);
+        if (project->parsed()) return dna_barcode::run_project(s);
         if (probe->parsed()) return dna_barcode::run_probe(s);
         if (embed->parsed()) return dna_barcode::run_embed(s);
         if (predict->parsed()) return dna_barcode::run_predict(s);

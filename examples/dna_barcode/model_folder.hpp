@@ -6,6 +6,7 @@
 //     config.json        BERT's keys, and "instar": {"task", "k_mer", "stride", "max_len", "tokenize_n", "anchored", "pooling"}
 //     model.safetensors  parameters
 //     anchor.safetensors the profile that places barcodes (anchored models)
+//     projection.safetensors  the readout that `project` fitted
 //     labels.json        fine-tuned models: species, and the taxonomy above each
 
 #include <cmath>
@@ -13,6 +14,7 @@
 
 #include "instar/io/safetensors.hpp"
 #include "instar/nn/bert_io.hpp"
+#include "instar/nn/position_projection.hpp"
 
 #include "barcodes.hpp"
 #include "settings.hpp"
@@ -27,9 +29,10 @@ struct class_taxonomy {
 struct model_folder {
     instar::nn::bert<float> model;
     barcode_encoder encoder;
-    std::string task;     // pretrain, finetune, metric; empty for folders that are not ours
+    std::string task;     // pretrain, finetune, metric, project; empty for folders that are not ours
     std::string pooling;  // what the task trained with; empty = none
     class_taxonomy classes;
+    instar::nn::position_projection<float> projection{};  // what `project` fitted; empty = none
 
     static model_folder load(const std::string& path) {
         using namespace instar;
@@ -72,6 +75,7 @@ struct model_folder {
             throw parse_error(config.file(), "\"max_position_embeddings\" is " + std::to_string(folder.model.config().max_positions) + ", fewer than the " +
                                                  std::to_string(folder.encoder.tokenizer().seq_len()) + " tokens of a barcode");
         }
+        if (std::filesystem::exists(path + "/projection.safetensors")) folder.projection = load_projection(path + "/projection.safetensors", folder);
         if (std::filesystem::exists(path + "/labels.json")) {
             const io::json labels = io::read_json(path + "/labels.json");
             const io::json_view view(labels, path + "/labels.json");
@@ -97,8 +101,33 @@ struct model_folder {
             const std::vector<io::named_tensor> tensors{{"profile", {profile.extent(0), profile.extent(1)}, profile.data()}};
             io::write_safetensors(path + "/anchor.safetensors", tensors);
         }
+        if (!projection.empty()) {
+            const auto& c = projection.centre();
+            const auto& w = projection.weight();
+            const std::vector<io::named_const_tensor> tensors{{"centre", {c.extent(0), c.extent(1)}, c.data()}, {"weight", {w.extent(0), w.extent(1)}, w.data()}};
+            io::write_safetensors(path + "/projection.safetensors", tensors);
+        }
         if (!classes.names.empty()) io::write_json(path + "/labels.json", {{"ranks", classes.ranks}, {"classes", classes.names}});
         nn::save_bert(model, path, {{"instar", own}});
+    }
+
+private:
+    static instar::nn::position_projection<float> load_projection(const std::string& path, const model_folder& folder) {
+        using namespace instar;
+        const io::safetensors_file file(path);
+        const index_t seq_len = folder.encoder.tokenizer().seq_len(), d = folder.model.config().d_model;
+        const auto& centre_shape = file.info("centre").shape;
+        const auto& weight_shape = file.info("weight").shape;
+        if (centre_shape != std::vector<index_t>{seq_len, d}) {
+            throw parse_error(path, "tensor centre must have the shape [" + std::to_string(seq_len) + ", " + std::to_string(d) + "] of the model's tokens");
+        }
+        if (weight_shape.size() != 2 || weight_shape[0] < 1 || weight_shape[1] != seq_len * d) {
+            throw parse_error(path, "tensor weight must have the shape [n, " + std::to_string(seq_len * d) + "]");
+        }
+        tensor<float, 2> centre({seq_len, d}), weight({weight_shape[0], weight_shape[1]});
+        file.read_into("centre", centre);
+        file.read_into("weight", weight);
+        return {std::move(centre), std::move(weight)};
     }
 };
 

@@ -1,4 +1,6 @@
 // The scores of a model: nearest neighbours, linear probe, classifier; and the 5-mer baseline.
+#include <chrono>
+
 #include "instar/tokenize/kmer_counts.hpp"
 
 #include "tasks.hpp"
@@ -20,10 +22,7 @@ struct probe_sets {
     }
 };
 
-ops::pooling probe_pooling(const settings& s, const model_folder& folder) {
-    const std::string name = !s.pooling.empty() ? s.pooling : folder.task == "metric" && !folder.pooling.empty() ? folder.pooling : "masked_mean";
-    return name == "mean" ? ops::pooling::mean : ops::pooling::masked_mean;
-}
+std::string probe_readout(const settings& s, const model_folder& folder) { return !s.pooling.empty() ? s.pooling : readout_of(folder); }
 
 void score_both(cpu_context& ctx, metrics_map& metrics, const std::string& prefix, const specimens& all, const probe_sets& sets, tensor_view<const float, 2> train,
                 tensor_view<const float, 2> test, tensor_view<const float, 2> unseen, index_t k, cluster::knn_metric metric) {
@@ -35,9 +34,16 @@ void score_both(cpu_context& ctx, metrics_map& metrics, const std::string& prefi
 
 void probe_nearest(cpu_context& ctx, const settings& s, const specimens& all, const model_folder& folder, const std::string& prefix, metrics_map& metrics) {
     const probe_sets sets(all);
-    const auto pooling = probe_pooling(s, folder);
-    const auto embed = [&](const partition& p) { return embed_barcodes(ctx, folder.model, folder.encoder, p.barcodes, pooling); };
-    const auto train = embed(sets.train), test = embed(sets.test), unseen = embed(sets.unseen);
+    const auto readout = probe_readout(s, folder);
+    const auto embed = [&](const partition& p) { return embed_barcodes(ctx, folder, p.barcodes, readout); };
+    const auto train = embed(sets.train), test = embed(sets.test);
+    // Queries of unseen species answered a second, embedding and search: what BLAST's time compares with.
+    const auto start = std::chrono::steady_clock::now();
+    const auto unseen = embed(sets.unseen);
+    if (unseen.extent(0) > 0) {
+        (void)cluster::knn(ctx, unseen.view(), train.view(), {.k = 1, .metric = cluster::knn_metric::cosine});
+        metrics[prefix + "queries_per_second"] = static_cast<double>(unseen.extent(0)) / std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    }
     score_both(ctx, metrics, prefix, all, sets, train, test, unseen, s.n_neighbors, s.metric == "euclidean" ? cluster::knn_metric::euclidean : cluster::knn_metric::cosine);
 }
 
@@ -54,10 +60,11 @@ void probe_linear(cpu_context& ctx, const settings& s, const specimens& all, con
         y.push_back(labels[i]);
     }
     if (y.empty() || sets.test.rows.empty()) return;
-    const auto pooling = probe_pooling(s, folder);
-    const auto x = embed_barcodes(ctx, folder.model, folder.encoder, labelled.barcodes, pooling);
-    const auto queries = embed_barcodes(ctx, folder.model, folder.encoder, sets.test.barcodes, pooling);
-    const auto predicted = linear_probe(ctx, x, y, static_cast<index_t>(species.names.size()), queries, {.seed = s.seed});
+    const auto readout = probe_readout(s, folder);
+    const auto x = embed_barcodes(ctx, folder, labelled.barcodes, readout);
+    const auto queries = embed_barcodes(ctx, folder, sets.test.barcodes, readout);
+    const auto probe = train_linear_probe(ctx, x, y, static_cast<index_t>(species.names.size()), {.seed = s.seed});
+    const auto predicted = probe.predict(ctx, queries);
     // A species absent from train cannot be predicted: an error, not an exclusion.
     auto truth = species.of(all, sets.test.rows);
     for (std::size_t i = 0; i < truth.size(); ++i) {
@@ -73,8 +80,7 @@ void score_classifier(cpu_context& ctx, const specimens& all, const model_folder
                       const std::string& split) {
     const partition test = take_partition(all, {split}, duplicates::drop);
     if (test.rows.empty()) return;
-    const auto pooling = folder.pooling == "masked_mean" ? ops::pooling::masked_mean : ops::pooling::mean;
-    const auto pooled = embed_barcodes(ctx, folder.model, folder.encoder, test.barcodes, pooling);
+    const auto pooled = embed_barcodes(ctx, folder, test.barcodes, folder.pooling);
     const auto best = argmax_rows(class_probabilities(ctx, folder.model, pooled).view());
     for (std::size_t r = 0; r < folder.classes.ranks.size(); ++r) {
         const std::string& rank = folder.classes.ranks[r];
@@ -99,10 +105,10 @@ void score_classifier(cpu_context& ctx, const specimens& all, const model_folder
 
 double nearest_accuracy(cpu_context& ctx, const settings& s, const specimens& all, const model_folder& folder, const char* split, const char* rank) {
     const partition train = take_partition(all, {"train"}, duplicates::drop), queries = take_partition(all, {split}, duplicates::drop);
-    const auto pooling = probe_pooling(s, folder);
+    const auto readout = probe_readout(s, folder);
     metrics_map metrics;
-    score_nearest(ctx, metrics, "", all, train, embed_barcodes(ctx, folder.model, folder.encoder, train.barcodes, pooling), queries,
-                  embed_barcodes(ctx, folder.model, folder.encoder, queries.barcodes, pooling), split, {rank});
+    score_nearest(ctx, metrics, "", all, train, embed_barcodes(ctx, folder, train.barcodes, readout), queries,
+                  embed_barcodes(ctx, folder, queries.barcodes, readout), split, {rank});
     return metrics.empty() ? 0.0 : metrics.begin()->second;
 }
 

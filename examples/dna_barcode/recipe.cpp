@@ -41,7 +41,8 @@ std::vector<std::vector<std::string>> result_rows(const metrics_map& m) {
                                         percent(m, prefix + "test_unseen.family.accuracy")};
     };
     return {row("5-mer counts", "", "", "baseline.5mer."), row("untrained encoder", "", "", "untrained."), row("pre-trained (masked tokens)", "", "pretrained.linear.test.species.accuracy", "pretrained."),
-            row("fine-tuned (species)", "test.species.accuracy", "", "finetuned."), row("metric-learned (genus, species)", "", "", "metric.")};
+            row("fine-tuned (species)", "test.species.accuracy", "", "finetuned."), row("pre-trained, projected", "", "", "projected."),
+            row("untrained, projected (metric-learned)", "", "", "metric.")};
 }
 
 const std::vector<std::string> k_header = {"encoder", "species, classifier", "species, linear", "species, 1-NN", "unseen: genus, 1-NN", "unseen: family, 1-NN"};
@@ -63,7 +64,7 @@ void write_report(const std::string& out, const settings& s, const specimens& al
         std::vector<std::string> ranks = {"species", "genus", "family"};
         if (std::string(split) == "test_unseen") ranks.erase(ranks.begin());
         std::vector<examples::bar_series> bars;
-        for (const auto& [prefix, title] : std::vector<std::pair<std::string, std::string>>{{"baseline.5mer.", "5-mer"}, {"untrained.", "untrained"}, {"pretrained.", "pre-trained"}, {"finetuned.", "fine-tuned"}, {"metric.", "metric"}}) {
+        for (const auto& [prefix, title] : std::vector<std::pair<std::string, std::string>>{{"baseline.5mer.", "5-mer"}, {"untrained.", "untrained"}, {"pretrained.", "pre-trained"}, {"finetuned.", "fine-tuned"}, {"projected.", "projected"}, {"metric.", "metric"}}) {
             examples::bar_series series{title, {}};
             for (const auto& rank : ranks) {
                 const auto it = metrics.find(prefix + split + "." + rank + ".accuracy");
@@ -152,20 +153,22 @@ int run_recipe(const settings& given) {
     probe_nearest(ctx, s, all, pretrained, "pretrained.", metrics);
     if (s.linear) probe_linear(ctx, s, all, pretrained, "pretrained.", metrics);
 
-    model_folder metric = model_folder::load(given.out + "/pretrained");
-    run("metric", "Metric learning: genus and species", metric, [&](const std::string& out) {
-        const settings own = task_settings(s, "metric");
-        return metric_learn(ctx, own, all, metric, out);
-    });
-    probe_nearest(ctx, s, all, metric, "metric.", metrics);
-
-    model_folder finetuned = model_folder::load(given.out + "/" + (s.finetune_from == "metric" ? "metric" : "pretrained"));
+    model_folder finetuned = model_folder::load(given.out + "/pretrained");
     run("finetuned", "Fine-tuning: species", finetuned, [&](const std::string& out) {
         const settings own = task_settings(s, "finetune");
         return finetune(ctx, own, all, finetuned, out);
     });
     probe_nearest(ctx, s, all, finetuned, "finetuned.", metrics);
     score_classifier(ctx, all, finetuned, "", metrics);
+
+    // The same readout of both encoders: what position and the genera add to each.
+    const auto project = [&](model_folder& folder, const std::string& key) {
+        fit_projection(ctx, s, all, folder);
+        folder.save(given.out + "/" + key);
+        probe_nearest(ctx, s, all, folder, key + ".", metrics);
+    };
+    project(pretrained, "projected");
+    project(untrained, "metric");
 
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     examples::text_table table(k_header);

@@ -23,6 +23,7 @@ struct settings {
     std::string tokenizer = "kmer";
     int k_mer = 6;                 // small; paper: 4
     int stride = 0;                // 0 = k_mer
+    std::string word_init = "bases";  // words start as the sum of their bases, or random (paper)
     int max_len = 660;
     bool tokenize_n = false;
     bool anchor = true;            // place barcodes by a profile learned from the training barcodes
@@ -50,9 +51,13 @@ struct settings {
     int jitter = 0;
     std::string pooling;           // mean | masked_mean; empty = the reference's for the task
     bool freeze_encoder = false;
+    std::string head_init = "probe";  // finetune: the classifier starts as a linear probe, or random (paper)
     bool save_best_model = false;
     double temperature = 0.1;      // metric
     double species_weight = 0.5;
+    int components = 512;          // project: numbers an embedding
+    double shrinkage = 0.3;        // project: share of the mean variance added to each
+    bool use_labels = true;        // project: whiten within genera
     std::uint64_t seed = 7;
     bool deterministic = true;     // accepted for the reference's sake: instar always is
     int cpu_workers = 0;           // threads; 0 = all
@@ -61,7 +66,6 @@ struct settings {
     std::string taxon = "genus";
     int n_neighbors = 1;
     std::string metric = "cosine";
-    std::string finetune_from = "metric";  // recipe: the encoder that fine-tuning starts from
     bool linear = true;            // probe: the linear probe too
     bool baselines = true;         // probe: 5-mer 1-NN
 

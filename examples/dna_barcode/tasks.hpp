@@ -28,6 +28,8 @@ model_folder new_model(cpu_context& ctx, const settings& s, const specimens& all
 training_summary pretrain(cpu_context& ctx, const settings& s, const specimens& all, model_folder& folder, const std::string& out);
 training_summary finetune(cpu_context& ctx, const settings& s, const specimens& all, model_folder& folder, const std::string& out);
 training_summary metric_learn(cpu_context& ctx, const settings& s, const specimens& all, model_folder& folder, const std::string& out);
+/// Fits folder.projection to the train partition (projection.cpp) in closed form.
+void fit_projection(cpu_context& ctx, const settings& s, const specimens& all, model_folder& folder);
 
 /// 1-NN scores of a model on test (species, genus, family) and test_unseen (genus, family), keys prefixed.
 void probe_nearest(cpu_context& ctx, const settings& s, const specimens& all, const model_folder& folder, const std::string& prefix, metrics_map& metrics);
@@ -46,6 +48,7 @@ void write_results(const std::string& out, const std::string& task, double secon
 int run_pretrain(const settings& s);
 int run_finetune(const settings& s);
 int run_metric(const settings& s);
+int run_project(const settings& s);
 int run_probe(const settings& s);
 int run_embed(const settings& s);
 int run_predict(const settings& s);

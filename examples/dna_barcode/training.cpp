@@ -49,6 +49,45 @@ nn::bert<float> with_classifier(const nn::bert<float>& from, index_t n_labels, p
     return to;
 }
 
+/// The classifier starts as a linear probe of the encoder as it comes (Kumar et al. 2022, arXiv:2202.10054): with a random
+/// one, the first steps' gradients undo features that already separate the species.
+void start_from_probe(cpu_context& ctx, const settings& s, model_folder& folder, const partition& data, const std::vector<std::int32_t>& labels,
+                      const std::vector<index_t>& labelled) {
+    std::vector<std::string> barcodes;
+    std::vector<std::int32_t> y;
+    for (const index_t i : labelled) {
+        barcodes.push_back(data.barcodes[static_cast<std::size_t>(i)]);
+        y.push_back(labels[static_cast<std::size_t>(i)]);
+    }
+    const auto x = embed_barcodes(ctx, folder, barcodes, folder.pooling);
+    const auto probe = train_linear_probe(ctx, x, y, folder.model.config().n_labels, {.seed = s.seed});
+    const auto& head = folder.model.network().classifier();
+    std::copy(probe.weight.begin(), probe.weight.end(), head.weight(folder.model.parameters()).data());
+    std::copy(probe.bias.begin(), probe.bias.end(), head.bias(folder.model.parameters()).data());
+}
+
+/// Each word's embedding starts as the sum of vectors for its bases at their places, scaled to the usual deviation: words that
+/// differ in one base start near each other, which masked-token training alone takes long to find for 4^k words.
+void init_words_from_bases(nn::bert<float>& model, const tokenize::kmer& tokenizer, philox rng) {
+    const auto& infos = model.layout().infos();
+    const auto word = std::find_if(infos.begin(), infos.end(), [](const auto& i) { return i.name == "bert.embeddings.word_embeddings.weight"; });
+    float* table = model.parameters().data() + word->offset;
+    const index_t d = model.config().d_model;
+    const int k = tokenizer.options().k;
+    const float scale = static_cast<float>(word->scale / std::sqrt(static_cast<double>(k)));
+    for (index_t id = 2; id < model.config().vocab_size; ++id) {
+        const std::string text = tokenizer.token(static_cast<int>(id));
+        for (index_t c = 0; c < d; ++c) {
+            float sum = 0.0f;
+            for (int p = 0; p < k; ++p) {
+                const auto base = std::string_view("ACGTN").find(text[static_cast<std::size_t>(p)]);
+                sum += rng.normal(static_cast<std::uint64_t>((p * 5 + static_cast<index_t>(base)) * d + c));
+            }
+            table[id * d + c] = scale * sum;
+        }
+    }
+}
+
 /// With --save-best-model: scores the model after each epoch and keeps the best (ties: the later) in OUT/best.
 std::function<void(index_t)> keep_best(const settings& s, model_folder& folder, const std::string& out, std::function<double()> score) {
     if (!s.save_best_model) return {};
@@ -81,7 +120,9 @@ model_folder new_model(cpu_context& ctx, const settings& s, const specimens& all
                            .n_labels = tokenizer.vocab_size() - 2,
                            .dropout = static_cast<float>(s.dropout),
                            .attention_dropout = static_cast<float>(s.dropout)};
-    return {nn::bert<float>(config, philox{s.seed, 1}), barcode_encoder(tokens, std::move(anchor)), "untrained", "", {}};
+    model_folder folder{nn::bert<float>(config, philox{s.seed, 1}), barcode_encoder(tokens, std::move(anchor)), "untrained", "", {}};
+    if (s.word_init == "bases") init_words_from_bases(folder.model, tokenizer, philox{s.seed, 4});
+    return folder;
 }
 
 training_summary pretrain(cpu_context& ctx, const settings& s, const specimens& all, model_folder& folder, const std::string& out) {
@@ -135,11 +176,13 @@ training_summary finetune(cpu_context& ctx, const settings& s, const specimens& 
 
     const auto shifts = folder.encoder.shifts(ctx, data.barcodes);
     const auto variant = variant_of(s, folder.encoder);
+    fit_plan plan = plan_of(s, "finetune", out, folder);
+    if (s.head_init == "probe" && !has_checkpoint(plan)) start_from_probe(ctx, s, folder, data, labels, labelled);
     train::bert_trainer<float> trainer(folder.model, optimiser_of(s));
     token_batch batch;
     tensor<std::int32_t, 1> targets({static_cast<index_t>(s.batch_size)});
-    fit_plan plan = plan_of(s, "finetune", out, folder);
     plan.fingerprint["freeze_encoder"] = s.freeze_encoder;
+    plan.fingerprint["head_init"] = s.head_init;
     return fit(
         ctx, trainer, plan,
         [&](index_t epoch) {

@@ -66,6 +66,11 @@ check "resumed run equals the uninterrupted one" cmp pre3/model.safetensors pre2
 check "finetune" "$program" finetune --metadata sim.csv --model pre --out fine "${tuned[@]}"
 check "metric" "$program" metric --metadata sim.csv --model pre --out metric "${tuned[@]}" --save-best-model
 check "  the best epoch is kept" test -s metric/best/model.safetensors
+check "project" "$program" project --metadata sim.csv --model pre --out projected --components 40
+check "  embeds by its projection" "$program" embed --model projected --input sim.csv --split test_unseen --out projected.npy
+check "  forty numbers a barcode" grep -qaE "\([0-9]+, 40\)" projected.npy
+check "  also without labels" "$program" project --metadata sim.csv --model pre --out projected2 --components 40 --no-labels
+refuses "a projection that is not there" "projection.safetensors" "$program" embed --model pre --input sim.csv --pooling projection --out o.npy
 check "probe" "$program" probe --metadata sim.csv --model metric --out probe.json --quiet
 check "  with the baseline beside it" grep -q '"baseline.5mer.test.species.accuracy"' probe.json
 awk -F, 'NR > 1 && NR < 12 {print ">" $1 " made up"; print $12}' sim.csv >some.fasta

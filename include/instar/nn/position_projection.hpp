@@ -1,0 +1,101 @@
+#ifndef INSTAR_NN_POSITION_PROJECTION_HPP
+#define INSTAR_NN_POSITION_PROJECTION_HPP
+
+// A sequence's embedding as a linear map of all its tokens, each at its own place:
+//
+//     y = W · vec(mask ⊙ (h − centre))
+//
+//     nn::position_projection<float> readout(std::move(centre), std::move(weight));   // [seq_len, d_model], [d_out, seq_len · d_model]
+//     readout.forward(ctx, y, h, mask, flat);                                         // y [n, d_out]; flat [n, seq_len · d_model]
+//
+// Where sequences are aligned (barcodes in one frame), position is information, and the mean over positions that pooling
+// takes throws it away: the same word at two places counts as equal. Examples/dna_barcode fits W in closed form.
+
+#include <utility>
+
+#include "instar/core/cpu_context.hpp"
+#include "instar/core/parallel_for.hpp"
+#include "instar/core/tensor.hpp"
+#include "instar/ops/linear.hpp"
+
+namespace instar::nn {
+
+/// See the file's head. On the CPU; T: float or double. `centre` is a statistic of the training data, not a parameter.
+///
+/// | argument             | shape                     | note                                               |
+/// |----------------------|---------------------------|----------------------------------------------------|
+/// | h, dh                | [n, seq_len, d_model]     | dh overwritten, zero where masked                  |
+/// | mask                 | [n, seq_len]              | 0: the token counts as the centre                  |
+/// | y, dy                | [n, d_out]                |                                                    |
+/// | flat                 | [n, seq_len · d_model]    | forward writes it, backward reads and overwrites it |
+/// | d_weight             | [d_out, seq_len · d_model] | accumulates                                       |
+///
+/// Same bits for any number of threads. Cost: 2·n·seq_len·d_model·d_out FLOP forward, twice that backward.
+/// Throws shape_error when a shape disagrees, before anything is written.
+template <class T>
+class position_projection {
+public:
+    position_projection() = default;
+    position_projection(tensor<T, 2> centre, tensor<T, 2> weight) : centre_(std::move(centre)), weight_(std::move(weight)) {
+        instar::detail::check_shape("position_projection", "weight", weight_.view(), {weight_.extent(0), centre_.extent(0) * centre_.extent(1)});
+    }
+
+    bool empty() const noexcept { return weight_.empty(); }
+    index_t seq_len() const { return centre_.extent(0); }
+    index_t d_model() const { return centre_.extent(1); }
+    index_t d_out() const { return weight_.extent(0); }
+    const tensor<T, 2>& centre() const noexcept { return centre_; }
+    const tensor<T, 2>& weight() const noexcept { return weight_; }
+    tensor<T, 2>& weight() noexcept { return weight_; }
+
+    void forward(cpu_context& ctx, out_view<T, 2> y, in_view<T, 3> h, tensor_view<const std::uint8_t, 2> mask, tensor_view<T, 2> flat) const {
+        centred(ctx, centre_.view(), flat, h, mask);
+        instar::detail::check_shape("position_projection.forward", "y", y, {h.extent(0), d_out()});
+        ops::linear_forward<T>(ctx, y, flat, weight_.view(), {});
+    }
+
+    /// `flat` as forward left it. dh may be empty: then only d_weight is computed.
+    void backward(cpu_context& ctx, tensor_view<T, 2> d_weight, tensor_view<T, 3> dh, in_view<T, 2> dy, tensor_view<T, 2> flat,
+                  tensor_view<const std::uint8_t, 2> mask) const {
+        const index_t n = dy.extent(0), width = seq_len() * d_model();
+        instar::detail::check_shape("position_projection.backward", "flat", flat, {n, width});
+        instar::detail::check_shape("position_projection.backward", "mask", mask, {n, seq_len()});
+        if (dh.empty()) {
+            ops::linear_backward<T>(ctx, {}, d_weight, {}, dy, flat, weight_.view());
+            return;
+        }
+        instar::detail::check_shape("position_projection.backward", "dh", dh, {n, seq_len(), d_model()});
+        ops::linear_backward<T>(ctx, dh.template reshape<2>({n, width}), d_weight, {}, dy, flat, weight_.view());
+        parallel_for(ctx, n * seq_len(), 64, [&](index_t begin, index_t end) {
+            for (index_t r = begin; r < end; ++r) {
+                if (mask(r / seq_len(), r % seq_len()) == 0) std::fill_n(dh.data() + r * d_model(), d_model(), T(0));
+            }
+        });
+    }
+
+    /// flat = vec(mask ⊙ (h − centre)); for fitting.
+    static void centred(cpu_context& ctx, in_view<T, 2> centre, tensor_view<T, 2> flat, in_view<T, 3> h, tensor_view<const std::uint8_t, 2> mask) {
+        const index_t n = h.extent(0), seq_len = centre.extent(0), d = centre.extent(1);
+        instar::detail::check_shape("position_projection", "h", h, {n, seq_len, d});
+        instar::detail::check_shape("position_projection", "mask", mask, {n, seq_len});
+        instar::detail::check_shape("position_projection", "flat", flat, {n, seq_len * d});
+        parallel_for(ctx, n * seq_len, 64, [&](index_t begin, index_t end) {
+            for (index_t r = begin; r < end; ++r) {
+                const index_t i = r / seq_len, t = r % seq_len;
+                T* out = &flat(i, t * d);
+                if (mask(i, t) == 0) {
+                    std::fill_n(out, d, T(0));
+                    continue;
+                }
+                for (index_t c = 0; c < d; ++c) out[c] = h(i, t, c) - centre(t, c);
+            }
+        });
+    }
+
+private:
+    tensor<T, 2> centre_, weight_;
+};
+
+}  // namespace instar::nn
+
+#endif
