@@ -227,13 +227,14 @@ def markdown(results, facts, skipped, m, args):
         f"- instar {m['commit']}, {m['date']}: {m['compiler']}, `{m['flags']}`",
     ]
     lines += [f"- {name}: " + ", ".join(f"{k} {v}" for k, v in f.items()) for name, f in facts.items() if f]
+    filter_flag = f" --filter '{args.filter}'" if args.filter else ""
     lines += [
         "- tuned: `" + " ".join(f"{k}={v}" for k, v in TUNED.items()) + "`, fused AdamW, ignored targets instead of selected ones",
         f"- {args.rounds} rounds of instar, peer as it comes, peer tuned; at least {args.seconds} s each a round",
         "",
         "```sh",
         "cmake --preset native && cmake --build --preset native --target benchmarks",
-        f"python benchmarks/peers/run.py --build build/native --rounds {args.rounds} --seconds {args.seconds} --threads {args.threads} --report docs/benchmarks/cpu.md",
+        f"python benchmarks/peers/run.py --build build/native{filter_flag} --rounds {args.rounds} --seconds {args.seconds} --threads {args.threads} --report docs/benchmarks/cpu.md",
         "```",
     ]
     for section in dict.fromkeys(r["section"] for r in results):
