@@ -35,7 +35,7 @@ TUNED = {
 # Some machines export these, and they halve OpenBLAS.
 REMOVED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
-PYTORCH_BERT, PYTORCH_OPS, TOKENIZERS = "pytorch_bert.py", "pytorch_ops.py", "hf_tokenizers_kmer.py"
+PYTORCH_BERT, PYTORCH_OPS, PYTORCH_VIT, TOKENIZERS = "pytorch_bert.py", "pytorch_ops.py", "pytorch_vit.py", "hf_tokenizers_kmer.py"
 
 
 def pairs():
@@ -48,6 +48,8 @@ def pairs():
     shapes = ("k4_4x768_b32_t165", "k8_4x768_b32_t82", "k4_4x256_b64_t165", "k4_2x128_b64_t165")
     add("BERT encoder, forward", PYTORCH_BERT, "bench_bert", [f"encoder_forward/{s}" for s in shapes])
     add("BERT, masked-token training step", PYTORCH_BERT, "bench_mlm_step", [f"mlm_step/{s}" for s in shapes])
+    add("Vision transformer, forward and training step", PYTORCH_VIT, "bench_vit",
+        ["vit_forward/tiny16_b8", "vit_forward/base16_b8", "vit_step/tiny16_b8", "vit_step/base16_b4"])
     add("Matrix product, m/n/k/form", PYTORCH_OPS, "bench_gemm",
         [f"gemm/{s}" for s in ("4096/768/768/nt", "4096/3072/768/nt", "4096/768/3072/nt", "4096/3072/3072/nt", "1056/768/768/nt", "4096/768/3072/nn",
                                "3072/768/4096/tn", "4096/128/128/nt")],

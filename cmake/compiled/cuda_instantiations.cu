@@ -12,6 +12,7 @@
 #include "instar/ops/l2_normalize.hpp"
 #include "instar/ops/layer_norm.hpp"
 #include "instar/ops/linear.hpp"
+#include "instar/ops/patch_embedding.hpp"
 #include "instar/ops/pooling.hpp"
 #include "instar/ops/softmax.hpp"
 #include "instar/ops/sup_con.hpp"
@@ -53,6 +54,11 @@ namespace instar::ops {
                                          in_view<T, 1>);                                                                          \
     template void linear_backward<T>(cuda_context&, tensor_view<T, 2>, out_view<T, 2>, out_view<T, 1>, in_view<T, 2>,             \
                                      in_view<T, 2>, in_view<T, 2>);                                                               \
+    template void extract_patches<T>(cuda_context&, tensor_view<T, 2>, in_view<T, 4>, index_t);                                    \
+    template void extract_patches_backward<T>(cuda_context&, tensor_view<T, 4>, in_view<T, 2>, index_t);                           \
+    template void prepend_class_token<T>(cuda_context&, tensor_view<T, 3>, in_view<T, 2>, in_view<T, 1>, in_view<T, 2>);           \
+    template void prepend_class_token_backward<T>(cuda_context&, tensor_view<T, 2>, tensor_view<T, 1>, tensor_view<T, 2>,          \
+                                                  in_view<T, 3>);                                                                  \
     template void sequence_pool_forward<T>(cuda_context&, tensor_view<T, 2>, in_view<T, 3>, tensor_view<const std::uint8_t, 2>,   \
                                            pooling);                                                                              \
     template void sequence_pool_backward<T>(cuda_context&, tensor_view<T, 3>, in_view<T, 2>, tensor_view<const std::uint8_t, 2>,  \

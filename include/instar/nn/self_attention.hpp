@@ -14,6 +14,7 @@
 
 namespace instar::nn {
 
+/// With key and value empty, `query` names one fused parameter [3·d_model, d_model]: timm's attn.qkv.
 struct self_attention_names {
     std::string query, key, value, output;
 };
@@ -35,7 +36,13 @@ public:
             throw value_error("self_attention: d_model " + std::to_string(d_model) + " is not a multiple of n_heads " + std::to_string(n_heads));
         }
         init.d_in = init.d_out = d_model;
-        qkv_ = linear(layout, std::vector<std::string>{names.query, names.key, names.value}, init);
+        if (names.key.empty()) {
+            linear_config fused = init;
+            fused.d_out = 3 * d_model;
+            qkv_ = linear(layout, names.query, fused);
+        } else {
+            qkv_ = linear(layout, std::vector<std::string>{names.query, names.key, names.value}, init);
+        }
         output_ = linear(layout, names.output, init);
     }
 
