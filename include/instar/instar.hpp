@@ -23,6 +23,8 @@
 
 #include "instar/ops/adamw.hpp"
 #include "instar/ops/attention.hpp"
+#include "instar/ops/batch_norm.hpp"
+#include "instar/ops/conv2d.hpp"
 #include "instar/ops/cross_entropy.hpp"
 #include "instar/ops/dropout.hpp"
 #include "instar/ops/elementwise.hpp"
@@ -32,6 +34,7 @@
 #include "instar/ops/l2_normalize.hpp"
 #include "instar/ops/layer_norm.hpp"
 #include "instar/ops/linear.hpp"
+#include "instar/ops/max_pool2d.hpp"
 #include "instar/ops/patch_embedding.hpp"
 #include "instar/ops/pooling.hpp"
 #include "instar/ops/softmax.hpp"

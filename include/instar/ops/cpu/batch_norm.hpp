@@ -1,0 +1,167 @@
+#ifndef INSTAR_OPS_CPU_BATCH_NORM_HPP
+#define INSTAR_OPS_CPU_BATCH_NORM_HPP
+
+// Batch normalisation on the CPU: column sums by ranges of rows, ranges in parallel and added in order.
+//
+//     ops::batch_norm_forward(ctx, y, saved, running, x, weight, bias, {.relu = true});
+
+#include <cmath>
+#include <string>
+
+#include "instar/core/cpu_context.hpp"
+#include "instar/core/parallel_for.hpp"
+#include "instar/core/tensor.hpp"
+#include "instar/ops/batch_norm.hpp"
+
+namespace instar::ops {
+
+namespace cpu {
+
+inline constexpr index_t k_batch_norm_rows = 256;
+
+/// sums[k][c] = Σ_rows value(k, r, c) for k < N: T within 256 rows, double across them.
+template <int N, class T, class F>
+void column_totals(cpu_context& ctx, double* const (&totals)[N], index_t n_rows, index_t d, F add_rows) {
+    const index_t n_ranges = (n_rows + k_batch_norm_rows - 1) / k_batch_norm_rows;
+    tensor<T, 2> partial({n_ranges, N * d});
+    parallel_for(ctx, n_ranges, 1, [&](index_t begin, index_t end) {
+        for (index_t range = begin; range < end; ++range) {
+            T* sums[N];
+            for (int k = 0; k < N; ++k) sums[k] = &partial(range, k * d);
+            for (index_t r = range * k_batch_norm_rows; r < std::min(n_rows, (range + 1) * k_batch_norm_rows); ++r) add_rows(sums, r);
+        }
+    });
+    for (int k = 0; k < N; ++k) std::fill_n(totals[k], d, 0.0);
+    for (index_t range = 0; range < n_ranges; ++range) {
+        for (int k = 0; k < N; ++k) {
+            for (index_t c = 0; c < d; ++c) totals[k][c] += static_cast<double>(partial(range, k * d + c));
+        }
+    }
+}
+
+/// y = scale · x + shift, then ReLU if asked for.
+template <class T>
+void batch_norm_apply(cpu_context& ctx, tensor_view<T, 2> y, in_view<T, 2> x, const T* scale, const T* shift, bool relu) {
+    const index_t d = x.extent(1);
+    parallel_for(ctx, x.extent(0), k_batch_norm_rows, [&](index_t begin, index_t end) {
+        for (index_t r = begin; r < end; ++r) {
+            T* const to = &y(r, 0);
+            const T* const from = &x(r, 0);
+            if (relu) {
+                for (index_t c = 0; c < d; ++c) to[c] = std::max(from[c] * scale[c] + shift[c], T(0));
+            } else {
+                for (index_t c = 0; c < d; ++c) to[c] = from[c] * scale[c] + shift[c];
+            }
+        }
+    });
+}
+
+template <class T>
+void check_batch_norm(const char* op, const tensor_view<T, 2>& y, const tensor_view<const T, 2>& x, const tensor_view<const T, 1>& weight,
+                      const tensor_view<const T, 1>& bias) {
+    instar::detail::check_shape(op, "y", y, {x.extent(0), x.extent(1)});
+    instar::detail::check_shape(op, "weight", weight, {x.extent(1)});
+    instar::detail::check_shape(op, "bias", bias, {x.extent(1)});
+    instar::detail::check_unit_stride(op, "x", x);
+    instar::detail::check_unit_stride(op, "y", y);
+}
+
+}  // namespace cpu
+
+template <class T>
+void batch_norm_forward(cpu_context& ctx, tensor_view<T, 2> y, std::type_identity_t<batch_norm_saved<T>> saved,
+                        std::type_identity_t<batch_norm_running<T>> running, in_view<T, 2> x, in_view<T, 1> weight, in_view<T, 1> bias,
+                        batch_norm_options options) {
+    static constexpr const char* k_op = "batch_norm_forward";
+    const index_t n = x.extent(0), d = x.extent(1);
+    cpu::check_batch_norm<T>(k_op, y, x, weight, bias);
+    instar::detail::check_shape(k_op, "saved.mean", saved.mean, {d});
+    instar::detail::check_shape(k_op, "saved.rstd", saved.rstd, {d});
+    instar::detail::check_shape(k_op, "running.mean", running.mean, {d});
+    instar::detail::check_shape(k_op, "running.variance", running.variance, {d});
+    if (n < 2) throw value_error(std::string(k_op) + ": statistics need two rows at least, x has " + std::to_string(n));
+    tensor<double, 1> total({d});
+    tensor<T, 1> scale({d}), shift({d});
+    cpu::column_totals<1, T>(ctx, {total.data()}, n, d, [&](T* const(&sums)[1], index_t r) {
+        const T* const from = &x(r, 0);
+        for (index_t c = 0; c < d; ++c) sums[0][c] += from[c];
+    });
+    for (index_t c = 0; c < d; ++c) saved.mean(c) = static_cast<T>(total(c) / static_cast<double>(n));
+    const T* const mean = saved.mean.data();
+    cpu::column_totals<1, T>(ctx, {total.data()}, n, d, [&](T* const(&sums)[1], index_t r) {
+        const T* const from = &x(r, 0);
+        for (index_t c = 0; c < d; ++c) sums[0][c] += (from[c] - mean[c]) * (from[c] - mean[c]);
+    });
+    const double m = options.momentum;
+    for (index_t c = 0; c < d; ++c) {
+        const double variance = total(c) / static_cast<double>(n), unbiased = total(c) / static_cast<double>(n - 1);
+        saved.rstd(c) = static_cast<T>(1.0 / std::sqrt(variance + options.eps));
+        scale(c) = saved.rstd(c) * weight(c);
+        shift(c) = bias(c) - saved.mean(c) * scale(c);
+        running.mean(c) = static_cast<T>((1.0 - m) * static_cast<double>(running.mean(c)) + m * static_cast<double>(saved.mean(c)));
+        running.variance(c) = static_cast<T>((1.0 - m) * static_cast<double>(running.variance(c)) + m * unbiased);
+    }
+    cpu::batch_norm_apply<T>(ctx, y, x, scale.data(), shift.data(), options.relu);
+}
+
+template <class T>
+void batch_norm_inference(cpu_context& ctx, tensor_view<T, 2> y, std::type_identity_t<batch_norm_running<T>> running, in_view<T, 2> x, in_view<T, 1> weight,
+                          in_view<T, 1> bias, batch_norm_options options) {
+    static constexpr const char* k_op = "batch_norm_inference";
+    const index_t d = x.extent(1);
+    cpu::check_batch_norm<T>(k_op, y, x, weight, bias);
+    instar::detail::check_shape(k_op, "running.mean", running.mean, {d});
+    instar::detail::check_shape(k_op, "running.variance", running.variance, {d});
+    tensor<T, 1> scale({d}), shift({d});
+    for (index_t c = 0; c < d; ++c) {
+        scale(c) = static_cast<T>(1.0 / std::sqrt(static_cast<double>(running.variance(c)) + options.eps)) * weight(c);
+        shift(c) = bias(c) - running.mean(c) * scale(c);
+    }
+    cpu::batch_norm_apply<T>(ctx, y, x, scale.data(), shift.data(), options.relu);
+}
+
+template <class T>
+void batch_norm_backward(cpu_context& ctx, tensor_view<T, 2> dx, tensor_view<T, 1> dweight, tensor_view<T, 1> dbias, in_view<T, 2> dy,
+                         std::type_identity_t<batch_norm_saved<T>> saved, in_view<T, 2> y, in_view<T, 2> x, in_view<T, 1> weight,
+                         batch_norm_options options) {
+    static constexpr const char* k_op = "batch_norm_backward";
+    const index_t n = x.extent(0), d = x.extent(1);
+    cpu::check_batch_norm<T>(k_op, dx, x, weight, weight);
+    instar::detail::check_shape(k_op, "dy", dy, {n, d});
+    if (options.relu) instar::detail::check_shape(k_op, "y", y, {n, d});
+    instar::detail::check_shape(k_op, "dweight", dweight, {d});
+    instar::detail::check_shape(k_op, "dbias", dbias, {d});
+    instar::detail::check_unit_stride(k_op, "dy", dy);
+    tensor<double, 1> sum_g({d}), sum_gx({d});
+    tensor<T, 1> scale({d}), mean_g({d}), mean_gx({d});
+    const T *const mean = saved.mean.data(), *const rstd = saved.rstd.data();
+    cpu::column_totals<2, T>(ctx, {sum_g.data(), sum_gx.data()}, n, d, [&](T* const(&sums)[2], index_t r) {
+        const T *const g = &dy(r, 0), *const from = &x(r, 0), *const out = options.relu ? &y(r, 0) : nullptr;
+        for (index_t c = 0; c < d; ++c) {
+            const T gate = out == nullptr || out[c] > T(0) ? g[c] : T(0);
+            sums[0][c] += gate;
+            sums[1][c] += gate * ((from[c] - mean[c]) * rstd[c]);
+        }
+    });
+    for (index_t c = 0; c < d; ++c) {
+        dbias(c) += static_cast<T>(sum_g(c));
+        dweight(c) += static_cast<T>(sum_gx(c));
+        scale(c) = weight(c) * rstd[c];
+        mean_g(c) = static_cast<T>(sum_g(c) / static_cast<double>(n));
+        mean_gx(c) = static_cast<T>(sum_gx(c) / static_cast<double>(n));
+    }
+    parallel_for(ctx, n, cpu::k_batch_norm_rows, [&](index_t begin, index_t end) {
+        for (index_t r = begin; r < end; ++r) {
+            T* const to = &dx(r, 0);
+            const T *const g = &dy(r, 0), *const from = &x(r, 0), *const out = options.relu ? &y(r, 0) : nullptr;
+            for (index_t c = 0; c < d; ++c) {
+                const T gate = out == nullptr || out[c] > T(0) ? g[c] : T(0);
+                to[c] = scale(c) * (gate - mean_g(c) - (from[c] - mean[c]) * rstd[c] * mean_gx(c));
+            }
+        }
+    });
+}
+
+}  // namespace instar::ops
+
+#endif
