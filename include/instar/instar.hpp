@@ -37,6 +37,7 @@
 #include "instar/ops/max_pool2d.hpp"
 #include "instar/ops/patch_embedding.hpp"
 #include "instar/ops/pooling.hpp"
+#include "instar/ops/relu.hpp"
 #include "instar/ops/softmax.hpp"
 #include "instar/ops/sup_con.hpp"
 
@@ -48,6 +49,7 @@
 #include "instar/nn/mlp.hpp"
 #include "instar/nn/parameters.hpp"
 #include "instar/nn/position_projection.hpp"
+#include "instar/nn/resnet.hpp"
 #include "instar/nn/self_attention.hpp"
 #include "instar/nn/transformer_block.hpp"
 #include "instar/nn/vit.hpp"
