@@ -7,6 +7,7 @@
 //     score_nearest(ctx, m, "pretrained.", all, train, train_x, unseen, unseen_x, "test_unseen", {"genus", "family"});
 
 #include <map>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -88,6 +89,7 @@ struct linear_probe_options {
     double lr = 1.0;
     double momentum = 0.95;
     double weight_decay = 1e-9;
+    bool per_feature = false;  // each feature by its own mean and deviation, instead of one of each for all
     std::uint64_t seed = 7;
 };
 
@@ -101,21 +103,27 @@ struct linear_classifier {
 };
 
 /// BarcodeBERT's linear probe: features standardised by the scalar mean and deviation of all training features, one
-/// linear layer, SGD, last epoch. The standardisation is folded into what is returned.
+/// linear layer, SGD, last epoch. The standardisation is folded into what is returned. After little pre-training, what all
+/// samples share outweighs what tells them apart, and the reference's probe fails; options.per_feature (all presets but paper) mends that.
 inline linear_classifier train_linear_probe(cpu_context& ctx, instar::tensor_view<const float, 2> x, const std::vector<std::int32_t>& y, index_t n_classes,
                                             linear_probe_options options = {}) {
     using namespace instar;
     const index_t n = x.extent(0), d = x.extent(1);
-    double sum = 0, squares = 0;
+    std::vector<double> mean(static_cast<std::size_t>(d)), squares(mean.size()), deviation(mean.size());
+    for (index_t i = 0; i < n; ++i) {
+        for (index_t c = 0; c < d; ++c) mean[static_cast<std::size_t>(c)] += static_cast<double>(x(i, c)) / static_cast<double>(n);
+    }
+    const double all = std::accumulate(mean.begin(), mean.end(), 0.0) / static_cast<double>(d);
+    if (!options.per_feature) std::fill(mean.begin(), mean.end(), all);
     for (index_t i = 0; i < n; ++i) {
         for (index_t c = 0; c < d; ++c) {
-            const double v = static_cast<double>(x(i, c));
-            sum += v;
-            squares += v * v;
+            const double v = static_cast<double>(x(i, c)) - mean[static_cast<std::size_t>(c)];
+            squares[static_cast<std::size_t>(c)] += v * v / static_cast<double>(n);
         }
     }
-    const double count = static_cast<double>(n * d), mean = sum / count, deviation = std::sqrt(std::max(squares / count - mean * mean, 1e-30));
-    const auto standardise = [&](float v) { return static_cast<float>((static_cast<double>(v) - mean) / deviation); };
+    const double variance = std::accumulate(squares.begin(), squares.end(), 0.0) / static_cast<double>(d);
+    for (std::size_t c = 0; c < deviation.size(); ++c) deviation[c] = std::sqrt(std::max(options.per_feature ? squares[c] : variance, 1e-8 * variance + 1e-30));
+    const auto standardise = [&](float v, index_t c) { return static_cast<float>((static_cast<double>(v) - mean[static_cast<std::size_t>(c)]) / deviation[static_cast<std::size_t>(c)]); };
 
     nn::parameter_layout layout;
     const nn::linear head(layout, "probe", nn::linear_config::torch_default(d, n_classes));
@@ -133,7 +141,7 @@ inline linear_classifier train_linear_probe(cpu_context& ctx, instar::tensor_vie
             const index_t m = std::min(batch_size, n - begin);
             for (index_t i = 0; i < m; ++i) {
                 const index_t row = order[static_cast<std::size_t>(begin + i)];
-                for (index_t c = 0; c < d; ++c) batch(i, c) = standardise(x(row, c));
+                for (index_t c = 0; c < d; ++c) batch(i, c) = standardise(x(row, c), c);
                 targets(i) = y[static_cast<std::size_t>(row)];
             }
             const auto step = [&] {
@@ -157,10 +165,11 @@ inline linear_classifier train_linear_probe(cpu_context& ctx, instar::tensor_vie
     for (index_t k = 0; k < n_classes; ++k) {
         double shift = 0.0;
         for (index_t c = 0; c < d; ++c) {
-            result.weight(k, c) = static_cast<float>(static_cast<double>(w(k, c)) / deviation);
-            shift += static_cast<double>(w(k, c));
+            const double scaled = static_cast<double>(w(k, c)) / deviation[static_cast<std::size_t>(c)];
+            result.weight(k, c) = static_cast<float>(scaled);
+            shift += scaled * mean[static_cast<std::size_t>(c)];
         }
-        result.bias(k) = static_cast<float>(static_cast<double>(bias(k)) - shift * mean / deviation);
+        result.bias(k) = static_cast<float>(static_cast<double>(bias(k)) - shift);
     }
     return result;
 }

@@ -63,7 +63,7 @@ void probe_linear(cpu_context& ctx, const settings& s, const specimens& all, con
     const auto readout = probe_readout(s, folder);
     const auto x = embed_barcodes(ctx, folder, labelled.barcodes, readout);
     const auto queries = embed_barcodes(ctx, folder, sets.test.barcodes, readout);
-    const auto probe = train_linear_probe(ctx, x, y, static_cast<index_t>(species.names.size()), {.seed = s.seed});
+    const auto probe = train_linear_probe(ctx, x, y, static_cast<index_t>(species.names.size()), {.per_feature = s.preset != "paper", .seed = s.seed});
     const auto predicted = probe.predict(ctx, queries);
     // A species absent from train cannot be predicted: an error, not an exclusion.
     auto truth = species.of(all, sets.test.rows);

@@ -60,7 +60,7 @@ void start_from_probe(cpu_context& ctx, const settings& s, model_folder& folder,
         y.push_back(labels[static_cast<std::size_t>(i)]);
     }
     const auto x = embed_barcodes(ctx, folder, barcodes, folder.pooling);
-    const auto probe = train_linear_probe(ctx, x, y, folder.model.config().n_labels, {.seed = s.seed});
+    const auto probe = train_linear_probe(ctx, x, y, folder.model.config().n_labels, {.per_feature = true, .seed = s.seed});
     const auto& head = folder.model.network().classifier();
     std::copy(probe.weight.begin(), probe.weight.end(), head.weight(folder.model.parameters()).data());
     std::copy(probe.bias.begin(), probe.bias.end(), head.bias(folder.model.parameters()).data());
