@@ -9,11 +9,13 @@
 #include "instar/ops/embedding.hpp"
 #include "instar/ops/gelu.hpp"
 #include "instar/ops/gemm.hpp"
+#include "instar/ops/info_nce.hpp"
 #include "instar/ops/l2_normalize.hpp"
 #include "instar/ops/layer_norm.hpp"
 #include "instar/ops/linear.hpp"
 #include "instar/ops/patch_embedding.hpp"
 #include "instar/ops/pooling.hpp"
+#include "instar/ops/siglip.hpp"
 #include "instar/ops/softmax.hpp"
 #include "instar/ops/sup_con.hpp"
 
@@ -45,6 +47,22 @@ namespace instar::ops {
     template void l2_normalize_forward<T>(cuda_context&, tensor_view<T, 2>, out_view<accumulator_t<T>, 1>, in_view<T, 2>, double); \
     template void l2_normalize_backward<T>(cuda_context&, tensor_view<T, 2>, in_view<T, 2>, in_view<T, 2>,                        \
                                            in_view<accumulator_t<T>, 1>);                                                         \
+    template void info_nce_forward<T>(cuda_context&, std::type_identity_t<info_nce_saved<accumulator_t<T>>>, in_view<T, 2>,       \
+                                      in_view<T, 2>, in_view<accumulator_t<T>, 1>, info_nce_targets);                             \
+    template void info_nce_merge<T>(cuda_context&, std::type_identity_t<info_nce_side<accumulator_t<T>>>,                         \
+                                    std::type_identity_t<info_nce_side<accumulator_t<T>>>);                                       \
+    template void info_nce_loss<T>(cuda_context&, out_view<accumulator_t<T>, 1>, out_view<accumulator_t<T>, 1>,                   \
+                                   std::type_identity_t<info_nce_saved<accumulator_t<T>>>, info_nce_options);                     \
+    template void info_nce_backward<T>(cuda_context&, tensor_view<T, 2>, out_view<T, 2>, out_view<accumulator_t<T>, 1>,           \
+                                       std::type_identity_t<info_nce_saved<accumulator_t<T>>>, in_view<T, 2>, in_view<T, 2>,      \
+                                       in_view<accumulator_t<T>, 1>, info_nce_targets, info_nce_options);                         \
+    template void info_nce<T>(cuda_context&, out_view<accumulator_t<T>, 1>, out_view<accumulator_t<T>, 1>, tensor_view<T, 2>,     \
+                              out_view<T, 2>, out_view<accumulator_t<T>, 1>,                                                      \
+                              std::type_identity_t<info_nce_saved<accumulator_t<T>>>, in_view<T, 2>, in_view<T, 2>,               \
+                              in_view<accumulator_t<T>, 1>, info_nce_targets, info_nce_options);                                  \
+    template void siglip<T>(cuda_context&, out_view<accumulator_t<T>, 1>, out_view<T, 2>, out_view<T, 2>,                         \
+                            out_view<accumulator_t<T>, 1>, out_view<accumulator_t<T>, 1>, in_view<T, 2>, in_view<T, 2>,           \
+                            in_view<accumulator_t<T>, 1>, in_view<accumulator_t<T>, 1>, info_nce_targets, siglip_options);        \
     template void layer_norm_forward<T>(cuda_context&, tensor_view<T, 2>, std::type_identity_t<layer_norm_saved<T>>, in_view<T, 2>, \
                                         in_view<T, 1>, in_view<T, 1>, double);                                                    \
     template void layer_norm_backward<T>(cuda_context&, tensor_view<T, 2>, out_view<T, 1>, out_view<T, 1>, in_view<T, 2>,         \

@@ -24,6 +24,7 @@
 #include "instar/ops/adamw.hpp"
 #include "instar/ops/attention.hpp"
 #include "instar/ops/batch_norm.hpp"
+#include "instar/ops/contrastive.hpp"
 #include "instar/ops/conv2d.hpp"
 #include "instar/ops/cross_entropy.hpp"
 #include "instar/ops/dropout.hpp"
@@ -31,6 +32,7 @@
 #include "instar/ops/embedding.hpp"
 #include "instar/ops/gelu.hpp"
 #include "instar/ops/gemm.hpp"
+#include "instar/ops/info_nce.hpp"
 #include "instar/ops/l2_normalize.hpp"
 #include "instar/ops/layer_norm.hpp"
 #include "instar/ops/linear.hpp"
@@ -38,6 +40,7 @@
 #include "instar/ops/patch_embedding.hpp"
 #include "instar/ops/pooling.hpp"
 #include "instar/ops/relu.hpp"
+#include "instar/ops/siglip.hpp"
 #include "instar/ops/softmax.hpp"
 #include "instar/ops/sup_con.hpp"
 
@@ -83,9 +86,15 @@
 #include "instar/data/simulate_splits.hpp"
 #include "instar/data/simulate_tree.hpp"
 
+#include "instar/cluster/agglomerative.hpp"
+#include "instar/cluster/dendrogram.hpp"
+#include "instar/cluster/kmeans.hpp"
 #include "instar/cluster/knn.hpp"
+#include "instar/cluster/silhouette.hpp"
 
 #include "instar/metrics/classification.hpp"
+#include "instar/metrics/clustering.hpp"
+#include "instar/metrics/retrieval.hpp"
 
 #include "instar/io/atomic_file.hpp"
 #include "instar/io/dtype.hpp"

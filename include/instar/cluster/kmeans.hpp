@@ -1,0 +1,209 @@
+#ifndef INSTAR_CLUSTER_KMEANS_HPP
+#define INSTAR_CLUSTER_KMEANS_HPP
+
+// k-means: k centres such that the squared distances of points to their nearest centre add up to little.
+//
+//     auto result = cluster::kmeans(ctx, x, {.n_clusters = 800, .n_init = 10, .seed = 1});
+//     result.labels(0);                                   // cluster of the first row of x
+//     auto labels = cluster::kmeans_predict(ctx, y, result.centers);
+//     auto sphere = cluster::kmeans(ctx, x, {.n_clusters = 100, .spherical = true});      // by direction alone
+//
+// Options have scikit-learn's names, meanings and defaults (KMeans; n_init is 1, as its k-means++ default). Results are the same bits
+// for any number of threads. How it works: detail/kmeans_seeding.hpp (greedy k-means++), detail/kmeans_lloyd.hpp.
+
+#include <functional>
+#include <optional>
+
+#include "instar/cluster/detail/kmeans_lloyd.hpp"
+#include "instar/cluster/detail/kmeans_seeding.hpp"
+
+namespace instar::cluster {
+
+enum class kmeans_init {
+    kmeans_plus_plus,  ///< greedy: each step keeps the best of 2 + ⌊ln k⌋ draws
+    random,            ///< k different points
+};
+
+struct kmeans_options {
+    index_t n_clusters = 8;
+    kmeans_init init = kmeans_init::kmeans_plus_plus;
+    index_t n_init = 1;       ///< runs from different starts; the one of least inertia counts
+    index_t max_iter = 300;
+    double tol = 1e-4;        ///< stop when Σ ‖shift of centres‖² ≤ tol · mean variance of the features
+    std::uint64_t seed = 0;
+    kmeans_algorithm algorithm = kmeans_algorithm::automatic;
+    bool spherical = false;   ///< rows and centres have length 1: clusters of directions
+    std::function<void(index_t iteration, double shift)> progress = {};  ///< after each iteration: Σ ‖shift of centres‖²; may throw to stop
+};
+
+struct kmeans_result {
+    tensor<float, 2> centers;       ///< [n_clusters, d]
+    tensor<std::int32_t, 1> labels; ///< [n], of the nearest centre
+    double inertia = 0.0;           ///< Σ ‖x − its centre‖²
+    index_t n_iter = 0;             ///< of the run that counts
+    bool converged = false;         ///< labels or centres came to rest before max_iter
+    index_t n_nonempty = 0;         ///< clusters that hold points: fewer than n_clusters when x has fewer distinct rows
+};
+
+namespace detail {
+
+inline void check_kmeans(cpu_context& ctx, tensor_view<const float, 2> x, const kmeans_options& o) {
+    instar::detail::check_unit_stride("kmeans", "x", x);
+    const auto text = [](index_t v) { return std::to_string(v); };
+    if (o.n_clusters < 1) throw value_error("kmeans: n_clusters must be at least 1, is " + text(o.n_clusters));
+    if (x.extent(0) < o.n_clusters) throw value_error("kmeans: " + text(x.extent(0)) + " rows are fewer than n_clusters, " + text(o.n_clusters));
+    if (x.extent(1) < 1) throw value_error("kmeans: x has no columns");
+    if (o.n_init < 1) throw value_error("kmeans: n_init must be at least 1, is " + text(o.n_init));
+    if (o.max_iter < 1) throw value_error("kmeans: max_iter must be at least 1, is " + text(o.max_iter));
+    if (!(o.tol >= 0.0)) throw value_error("kmeans: tol must not be negative");
+    if (x.extent(0) > std::numeric_limits<std::int32_t>::max()) throw value_error("kmeans: labels hold at most 2147483647 rows");
+    check_kmeans_values(ctx, "kmeans", "x", x);
+}
+
+/// One run from `centers` (relative to the mean); leaves its result there.
+inline void run_kmeans(cpu_context& ctx, const kmeans_points& points, kmeans_lloyd& lloyd, tensor_view<float, 2> centers, const kmeans_options& o, kmeans_result& r) {
+    const double tol = o.tol * points.mean_variance();
+    bool at_rest = false;
+    r.converged = false;
+    for (r.n_iter = 1;; ++r.n_iter) {
+        at_rest = lloyd.assign(ctx, centers, o.algorithm);
+        if (at_rest) {  // the centres are the means of these labels already
+            r.converged = true;
+            break;
+        }
+        const double shift = lloyd.update(ctx, centers);
+        if (o.progress) o.progress(r.n_iter, shift);
+        if (shift <= tol) {
+            r.converged = true;
+            break;
+        }
+        if (r.n_iter == o.max_iter) break;
+    }
+    if (!at_rest) lloyd.assign(ctx, centers, o.algorithm);
+    r.inertia = lloyd.inertia(ctx, centers);
+    r.n_nonempty = lloyd.n_nonempty();
+}
+
+inline kmeans_result kmeans_runs(cpu_context& ctx, tensor_view<const float, 2> x, const kmeans_options& o, tensor_view<const float, 2> start) {
+    check_kmeans(ctx, x, o);
+    const kmeans_points points(ctx, x, o.spherical);
+    const index_t k = o.n_clusters, d = points.d(), n = points.n();
+    std::optional<kmeans_seeding> seeding;
+    if (start.empty() && o.init == kmeans_init::kmeans_plus_plus && k > 1) seeding.emplace(ctx, points);
+    kmeans_result best;
+    tensor<float, 2> centers({k, d});
+    for (index_t run = 0; run < (start.empty() ? o.n_init : 1); ++run) {
+        const philox rng = philox{o.seed, 0}.fork(static_cast<std::uint64_t>(run));
+        if (!start.empty()) {
+            for (index_t c = 0; c < k; ++c) {
+                double length = 0.0;
+                for (index_t p = 0; p < d; ++p) length += static_cast<double>(start(c, p)) * static_cast<double>(start(c, p));
+                if (o.spherical && length == 0.0) throw value_error("kmeans: centre " + std::to_string(c) + " is zero, it has no direction");
+                const double scale = o.spherical ? 1.0 / std::sqrt(length) : 1.0;
+                for (index_t p = 0; p < d; ++p) centers(c, p) = static_cast<float>(static_cast<double>(start(c, p)) * scale - points.mean()[static_cast<std::size_t>(p)]);
+            }
+        } else {
+            std::vector<index_t> chosen;
+            if (seeding) {
+                chosen = seeding->choose(ctx, k, rng);
+            } else {
+                // The first k of a shuffle.
+                std::vector<index_t> all(static_cast<std::size_t>(n));
+                std::iota(all.begin(), all.end(), index_t{0});
+                for (index_t c = 0; c < k; ++c) {
+                    std::swap(all[static_cast<std::size_t>(c)], all[static_cast<std::size_t>(c) + rng.below(static_cast<std::uint64_t>(c), static_cast<std::uint32_t>(n - c))]);
+                    chosen.push_back(all[static_cast<std::size_t>(c)]);
+                }
+            }
+            for (index_t c = 0; c < k; ++c) std::copy_n(points.row(chosen[static_cast<std::size_t>(c)]), d, &centers(c, 0));
+        }
+        kmeans_lloyd lloyd(points, k, o.spherical);
+        kmeans_result now;
+        run_kmeans(ctx, points, lloyd, centers.view(), o, now);
+        if (run > 0 && !(now.inertia < best.inertia)) continue;
+        best = std::move(now);
+        best.labels = tensor<std::int32_t, 1>({n});
+        for (index_t i = 0; i < n; ++i) best.labels(points.original(i)) = lloyd.labels()[static_cast<std::size_t>(i)];
+        best.centers = tensor<float, 2>({k, d});
+        for (index_t c = 0; c < k; ++c) {
+            for (index_t p = 0; p < d; ++p) best.centers(c, p) = static_cast<float>(static_cast<double>(centers(c, p)) + points.mean()[static_cast<std::size_t>(p)]);
+        }
+    }
+    return best;
+}
+
+}  // namespace detail
+
+/// k-means of the rows of x, from n_init random starts.
+///
+///     minimise  Σ_i ‖x_i − centre(label_i)‖²
+///
+/// | argument | shape  | element |                                                       |
+/// |----------|--------|---------|-------------------------------------------------------|
+/// | x        | [n, d] | float   | finite; n ≥ n_clusters; no zero rows when spherical   |
+///
+/// Products in float about the mean of x; means, shifts and inertia in double. A point between two centres that float cannot tell apart
+/// goes to the lower index. Empty clusters get the points farthest from their centres, as in scikit-learn. The same bits for any number
+/// of threads. The random numbers are instar's own: a seed does not give scikit-learn's run.
+///
+/// Cost: seeding up to 2·n·k·(2 + ln k)·d FLOP, an iteration up to 2·n·k·d, less where points are clustered; memory 3·n·d + k·d floats
+/// and 512 KiB a thread, no n × k matrix.
+/// Throws value_error, before any work: a value that is not finite (row and column named), n < n_clusters, options outside their range,
+/// a zero row when spherical.
+/// Sources: Lloyd 1982 (IEEE Trans. IT 28); Arthur, Vassilvitskii 2007; Kanungo et al. 2002.
+inline kmeans_result kmeans(cpu_context& ctx, tensor_view<const float, 2> x, const kmeans_options& options = {}) {
+    return detail::kmeans_runs(ctx, x, options, {});
+}
+
+/// The same from given centres, [n_clusters, d]: one run.
+inline kmeans_result kmeans(cpu_context& ctx, tensor_view<const float, 2> x, tensor_view<const float, 2> centers, kmeans_options options = {}) {
+    if (centers.extent(1) != x.extent(1)) throw shape_error("kmeans: centers have shape " + shape_string(centers) + ", expected [k, " + std::to_string(x.extent(1)) + "]");
+    if (centers.extent(0) < 1) throw value_error("kmeans: there are no centers");
+    instar::detail::check_unit_stride("kmeans", "centers", centers);
+    detail::check_kmeans_values(ctx, "kmeans", "centers", centers);
+    options.n_clusters = centers.extent(0);
+    return detail::kmeans_runs(ctx, x, options, centers);
+}
+
+/// Label of the nearest centre of each row, euclidean; ties to the lower index. Throws as kmeans does.
+inline tensor<std::int32_t, 1> kmeans_predict(cpu_context& ctx, tensor_view<const float, 2> x, tensor_view<const float, 2> centers) {
+    if (x.extent(0) == 0) return tensor<std::int32_t, 1>({0});
+    if (centers.extent(0) < 1) throw value_error("kmeans_predict: there are no centers");
+    if (centers.extent(1) != x.extent(1)) throw shape_error("kmeans_predict: centers have shape " + shape_string(centers) + ", expected [k, " + std::to_string(x.extent(1)) + "]");
+    instar::detail::check_unit_stride("kmeans_predict", "x", x);
+    detail::check_kmeans_values(ctx, "kmeans_predict", "x", x);
+    detail::check_kmeans_values(ctx, "kmeans_predict", "centers", centers);
+    const detail::kmeans_points points(ctx, x, false);
+    tensor<float, 2> relative({centers.extent(0), centers.extent(1)});
+    for (index_t c = 0; c < centers.extent(0); ++c) {
+        for (index_t p = 0; p < centers.extent(1); ++p) relative(c, p) = static_cast<float>(static_cast<double>(centers(c, p)) - points.mean()[static_cast<std::size_t>(p)]);
+    }
+    detail::kmeans_lloyd lloyd(points, centers.extent(0), false);
+    lloyd.assign(ctx, relative.view(), kmeans_algorithm::automatic);
+    tensor<std::int32_t, 1> labels({x.extent(0)});
+    for (index_t i = 0; i < x.extent(0); ++i) labels(points.original(i)) = lloyd.labels()[static_cast<std::size_t>(i)];
+    return labels;
+}
+
+/// Euclidean distances of each row to each centre, [n, k], in double from differences, rounded to float.
+inline tensor<float, 2> kmeans_transform(cpu_context& ctx, tensor_view<const float, 2> x, tensor_view<const float, 2> centers) {
+    if (centers.extent(1) != x.extent(1)) throw shape_error("kmeans_transform: centers have shape " + shape_string(centers) + ", expected [k, " + std::to_string(x.extent(1)) + "]");
+    tensor<float, 2> y({x.extent(0), centers.extent(0)});
+    parallel_for(ctx, x.extent(0), 8, [&](index_t begin, index_t end) {
+        for (index_t r = begin; r < end; ++r) {
+            for (index_t c = 0; c < centers.extent(0); ++c) {
+                double s = 0.0;
+                for (index_t p = 0; p < x.extent(1); ++p) {
+                    const double by = static_cast<double>(x(r, p)) - static_cast<double>(centers(c, p));
+                    s += by * by;
+                }
+                y(r, c) = static_cast<float>(std::sqrt(s));
+            }
+        }
+    });
+    return y;
+}
+
+}  // namespace instar::cluster
+
+#endif
