@@ -92,6 +92,7 @@
 #include "instar/cluster/knn.hpp"
 #include "instar/cluster/pca.hpp"
 #include "instar/cluster/silhouette.hpp"
+#include "instar/cluster/umap.hpp"
 
 #include "instar/metrics/classification.hpp"
 #include "instar/metrics/clustering.hpp"

@@ -139,7 +139,7 @@ inline eigen_result symmetric_eigen(index_t n, std::vector<double> a) {
     }
     std::vector<index_t> order(u(n));
     std::iota(order.begin(), order.end(), index_t{0});
-    std::stable_sort(order.begin(), order.end(), [&](index_t i, index_t j) { return diagonal[u(i)] < diagonal[u(j)]; });
+    std::sort(order.begin(), order.end(), [&](index_t i, index_t j) { return diagonal[u(i)] < diagonal[u(j)] || (diagonal[u(i)] == diagonal[u(j)] && i < j); });
     eigen_result result{std::vector<double>(u(n)), std::vector<double>(u(n * n))};
     for (index_t i = 0; i < n; ++i) {
         result.values[u(i)] = diagonal[u(order[u(i)])];

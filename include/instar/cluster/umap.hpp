@@ -1,0 +1,164 @@
+#ifndef INSTAR_CLUSTER_UMAP_HPP
+#define INSTAR_CLUSTER_UMAP_HPP
+
+// UMAP: a low-dimensional layout in which near neighbours stay near.
+//
+//     auto model = cluster::umap(ctx, x, {.n_components = 50, .n_neighbors = 30, .min_dist = 0.0f});
+//     model.embedding;                                     // [n, 50]
+//     auto more = model.transform(ctx, new_rows);          // into the same layout
+//
+// Options have umap-learn's names, meanings and defaults. The result is the same for a seed, whatever the number of threads. Nearest neighbours
+// are exact (cluster/knn.hpp). How it works: detail/umap_graph.hpp, detail/umap_spectral.hpp, detail/umap_layout.hpp.
+
+#include <functional>
+#include <string>
+#include <tuple>
+
+#include "instar/cluster/detail/umap_graph.hpp"
+#include "instar/cluster/detail/umap_layout.hpp"
+#include "instar/cluster/detail/umap_spectral.hpp"
+#include "instar/cluster/knn.hpp"
+
+namespace instar::cluster {
+
+enum class umap_metric { euclidean, cosine };
+enum class umap_init { spectral, random };
+
+struct umap_options {
+    index_t n_components = 2;
+    index_t n_neighbors = 15;           ///< the point itself among them
+    float min_dist = 0.1f;
+    float spread = 1.0f;
+    umap_metric metric = umap_metric::euclidean;
+    index_t n_epochs = 0;               ///< 0: 500 for up to 10,000 points, else 200
+    float learning_rate = 1.0f;
+    umap_init init = umap_init::spectral;
+    float set_op_mix_ratio = 1.0f;      ///< 1: union of the neighbourhoods, 0: intersection
+    float local_connectivity = 1.0f;
+    float repulsion_strength = 1.0f;
+    index_t negative_sample_rate = 5;
+    std::uint64_t seed = 0;
+    std::function<void(index_t epoch, index_t n_epochs)> progress = {};  ///< after each epoch; may throw to stop
+};
+
+/// A layout, and what it takes to lay out more points.
+class umap_model {
+public:
+    tensor<float, 2> embedding;  ///< [n, n_components]
+    index_t n_edges = 0;         ///< of the fuzzy graph, both directions
+    index_t n_parts = 0;         ///< connected components of the graph
+    double a = 0.0, b = 0.0;     ///< of the curve 1/(1 + a·d²ᵇ)
+
+    /// Positions of new rows, [n_new, d] → [n_new, n_components]: the mean of their neighbours' by membership, then a third of the epochs in
+    /// which they alone move. Throws as umap does.
+    tensor<float, 2> transform(cpu_context& ctx, tensor_view<const float, 2> x) const {
+        if (x.extent(1) != data.extent(1)) throw shape_error("umap.transform: x has shape " + shape_string(x) + ", expected [n, " + std::to_string(data.extent(1)) + "]");
+        const index_t n = x.extent(0), m = embedding.extent(1);
+        tensor<float, 2> y({n, m});
+        if (n == 0) return y;
+        const auto neighbours = knn(ctx, x, data.view(), {.k = options.n_neighbors, .metric = metric_of(options)});
+        const detail::umap_memberships w(ctx, neighbours.index.view(), neighbours.distance.view(), static_cast<double>(std::max(0.0f, options.local_connectivity - 1.0f)), false);
+        detail::umap_graph graph;
+        graph.start.push_back(0);
+        for (index_t i = 0; i < n; ++i) {
+            double total = 0.0;
+            for (index_t j = 0; j < w.k; ++j) {
+                const float v = w.weight[static_cast<std::size_t>(i * w.k + j)];
+                graph.column.push_back(w.index[static_cast<std::size_t>(i * w.k + j)]);
+                graph.weight.push_back(v);
+                total += static_cast<double>(v);
+                for (index_t c = 0; c < m; ++c) y(i, c) += v * embedding(graph.column.back(), c);
+            }
+            for (index_t c = 0; c < m; ++c) y(i, c) /= static_cast<float>(std::max(total, 1e-30));
+            graph.start.push_back(static_cast<index_t>(graph.column.size()));
+        }
+        const index_t epochs = options.n_epochs > 0 ? std::max<index_t>(1, options.n_epochs / 3) : n <= 10000 ? 100 : 30;
+        graph.prune(epochs);
+        detail::umap_layout(graph, {.n_epochs = epochs, .a = static_cast<float>(a), .b = static_cast<float>(b), .repulsion = options.repulsion_strength,
+                                    .learning_rate = 0.25f * options.learning_rate, .negative_sample_rate = options.negative_sample_rate, .both_ends = false})
+            .run(ctx, y, embedding, options.seed + 1);
+        return y;
+    }
+
+    // What transform needs.
+    tensor<float, 2> data;
+    umap_options options;
+
+    static knn_metric metric_of(const umap_options& o) { return o.metric == umap_metric::cosine ? knn_metric::cosine : knn_metric::euclidean; }
+};
+
+/// Uniform manifold approximation and projection (McInnes, Healy, Melville 2018, arXiv:1802.03426) of the rows of x.
+///
+/// | argument | shape  | element |                                                              |
+/// |----------|--------|---------|--------------------------------------------------------------|
+/// | x        | [n, d] | float   | finite; n ≥ 3; no zero rows under cosine                     |
+///
+/// Fuzzy union of exact neighbourhoods; spectral start, component by component where the graph falls apart; stochastic gradient descent.
+/// Not umap-learn's numbers: its neighbours are approximate above 4,096 points and its moves sequential. Same bits for any number of
+/// threads; between instruction sets and maths libraries, results differ as those of two seeds do.
+/// Cost: 2·n²·d FLOP for the neighbours, about n_epochs · edges · (1 + negative_sample_rate) / 3 moves of n_components coordinates.
+/// Throws value_error, before any work: options outside their range, a value that is not finite (row and column named), a zero row
+/// under cosine.
+inline umap_model umap(cpu_context& ctx, tensor_view<const float, 2> x, umap_options options = {}) {
+    const index_t n = x.extent(0), m = options.n_components;
+    const auto text = [](index_t v) { return std::to_string(v); };
+    if (n < 3) throw value_error("umap: needs three rows at least, x has " + text(n));
+    if (m < 1 || m >= n) throw value_error("umap: n_components is " + text(m) + ", must be between 1 and " + text(n - 1) + ", one less than the rows");
+    if (options.n_neighbors < 2 || options.n_neighbors > n) throw value_error("umap: n_neighbors is " + text(options.n_neighbors) + ", must be between 2 and the " + text(n) + " rows");
+    if (!(options.spread > 0.0f) || !(options.min_dist >= 0.0f) || options.min_dist > options.spread) throw value_error("umap: min_dist must be between 0 and spread, and spread positive");
+    if (options.n_epochs < 0 || options.negative_sample_rate < 0) throw value_error("umap: n_epochs and negative_sample_rate must not be negative");
+    if (!(options.learning_rate > 0.0f)) throw value_error("umap: learning_rate must be positive");
+    if (!(options.set_op_mix_ratio >= 0.0f && options.set_op_mix_ratio <= 1.0f)) throw value_error("umap: set_op_mix_ratio must be between 0 and 1");
+    if (!(options.local_connectivity >= 0.0f) || !(options.repulsion_strength >= 0.0f)) throw value_error("umap: local_connectivity and repulsion_strength must not be negative");
+
+    umap_model model;
+    auto neighbours = knn(ctx, x, x, {.k = options.n_neighbors, .metric = umap_model::metric_of(options)});
+    // The point itself comes first; among more duplicates than neighbours it may be missing, and takes the last one's place.
+    for (index_t i = 0; i < n; ++i) {
+        index_t at = 0;
+        while (at + 1 < options.n_neighbors && neighbours.index(i, at) != i) ++at;
+        for (; at > 0; --at) {
+            neighbours.index(i, at) = neighbours.index(i, at - 1);
+            neighbours.distance(i, at) = neighbours.distance(i, at - 1);
+        }
+        neighbours.index(i, 0) = static_cast<std::int32_t>(i);
+        neighbours.distance(i, 0) = 0.0f;
+    }
+    const index_t n_epochs = options.n_epochs > 0 ? options.n_epochs : n <= 10000 ? 500 : 200;
+    auto graph = detail::umap_graph::unite(detail::umap_memberships(ctx, neighbours.index.view(), neighbours.distance.view(), static_cast<double>(options.local_connectivity), true),
+                                           static_cast<double>(options.set_op_mix_ratio));
+    graph.prune(n_epochs);
+    const philox rng{options.seed, 0};
+    std::vector<std::int32_t> parts;
+    model.n_parts = graph.components(parts);
+    model.n_edges = static_cast<index_t>(graph.column.size());
+    if (options.init == umap_init::spectral) {
+        model.embedding = detail::umap_spectral(ctx, graph, x, m, rng.fork(1));
+    } else {
+        model.embedding = tensor<float, 2>({n, m});
+        for (index_t i = 0; i < n * m; ++i) model.embedding.data()[i] = 20.0f * rng.fork(1).uniform(static_cast<std::uint64_t>(i)) - 10.0f;
+    }
+    // Each coordinate to [0, 10].
+    for (index_t c = 0; c < m; ++c) {
+        float low = model.embedding(0, c), high = low;
+        for (index_t i = 1; i < n; ++i) {
+            low = std::min(low, model.embedding(i, c));
+            high = std::max(high, model.embedding(i, c));
+        }
+        for (index_t i = 0; i < n; ++i) model.embedding(i, c) = high > low ? 10.0f * (model.embedding(i, c) - low) / (high - low) : 0.0f;
+    }
+    std::tie(model.a, model.b) = detail::umap_curve(static_cast<double>(options.min_dist), static_cast<double>(options.spread));
+    detail::umap_layout(graph, {.n_epochs = n_epochs, .a = static_cast<float>(model.a), .b = static_cast<float>(model.b), .repulsion = options.repulsion_strength,
+                                .learning_rate = options.learning_rate, .negative_sample_rate = options.negative_sample_rate, .progress = options.progress})
+        .run(ctx, model.embedding, model.embedding, options.seed);
+    model.data = tensor<float, 2>({n, x.extent(1)});
+    for (index_t i = 0; i < n; ++i) {
+        for (index_t c = 0; c < x.extent(1); ++c) model.data(i, c) = x(i, c);
+    }
+    model.options = std::move(options);
+    return model;
+}
+
+}  // namespace instar::cluster
+
+#endif
