@@ -31,11 +31,13 @@ void run(benchmark::State& state, index_t n, index_t k, bool skewed) {
     auto clusters = truth;
     for (std::size_t i = 0; i < clusters.size(); ++i) clusters[i] = coin[i] == 0 ? noise[i] : truth[i];
     const double ami = metrics::adjusted_mutual_info(truth, clusters);
-    if (metrics::adjusted_mutual_info(truth, truth) != 1.0 || std::fabs(metrics::adjusted_mutual_info(truth, noise)) > 0.01 || !(ami > 0.6 && ami < 1.0)) {
+    if (metrics::adjusted_mutual_info(truth, truth) != 1.0 ||
+        std::fabs(metrics::adjusted_mutual_info(truth, noise)) > 0.01 || !(ami > 0.6 && ami < 1.0)) {
         return state.SkipWithError("wrong result");
     }
     for (auto _ : state) benchmark::DoNotOptimize(metrics::adjusted_mutual_info(truth, clusters));
-    state.counters["items/s"] = benchmark::Counter(static_cast<double>(n) * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
+    state.counters["items/s"] = benchmark::Counter(static_cast<double>(n) * static_cast<double>(state.iterations()),
+                                                   benchmark::Counter::kIsRate);
 }
 
 const bool registered = [] {

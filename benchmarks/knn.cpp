@@ -50,17 +50,23 @@ void run(benchmark::State& state, index_t n, index_t d, index_t k, bool self) {
     cpu_context ctx;
     const auto references = clouds(n, d, 2), queries = clouds(self ? 20 : n, d, 3);
     const auto& q = self ? references : queries;
-    if (!is_right(cluster::knn(ctx, q, references, {.k = k}), q, references, k)) return state.SkipWithError("wrong result");
+    if (!is_right(cluster::knn(ctx, q, references, {.k = k}), q, references, k))
+        return state.SkipWithError("wrong result");
     for (auto _ : state) benchmark::DoNotOptimize(cluster::knn(ctx, q, references, {.k = k}).index.data());
     bench::report(state, ctx, {.flop = 2.0 * static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(d)});
 }
 
 const bool registered = [] {
-    const index_t shapes[][3] = {{20000, 768, 1}, {20000, 768, 30}, {20000, 128, 30}, {5000, 768, 1}, {5000, 768, 30}, {5000, 128, 30}};
+    const index_t shapes[][3] = {{20000, 768, 1}, {20000, 768, 30}, {20000, 128, 30},
+                                 {5000, 768, 1},  {5000, 768, 30},  {5000, 128, 30}};
     for (const auto& [n, d, k] : shapes) {
         const std::string name = std::to_string(n) + "/" + std::to_string(d) + "/" + std::to_string(k);
-        benchmark::RegisterBenchmark(("knn/" + name).c_str(), run, n, d, k, false)->UseRealTime()->Unit(benchmark::kMillisecond);
-        benchmark::RegisterBenchmark(("knn_self/" + name).c_str(), run, n, d, k, true)->UseRealTime()->Unit(benchmark::kMillisecond);
+        benchmark::RegisterBenchmark(("knn/" + name).c_str(), run, n, d, k, false)
+            ->UseRealTime()
+            ->Unit(benchmark::kMillisecond);
+        benchmark::RegisterBenchmark(("knn_self/" + name).c_str(), run, n, d, k, true)
+            ->UseRealTime()
+            ->Unit(benchmark::kMillisecond);
     }
     return true;
 }();

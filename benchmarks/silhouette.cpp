@@ -21,7 +21,9 @@ struct data_set {
     tensor<float, 2> x;
     std::vector<std::int32_t> labels;
 
-    data_set(index_t n, index_t d, index_t k) : x(bench::random_tensor<2>({n, d}, 1)), labels(static_cast<std::size_t>(n)) {
+    data_set(index_t n, index_t d, index_t k)
+        : x(bench::random_tensor<2>({n, d}, 1)),
+          labels(static_cast<std::size_t>(n)) {
         const auto centres = bench::random_tensor<2>({k, d}, 2);
         for (index_t i = 0; i < n; ++i) {
             labels[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(i * 7919 % k);
@@ -40,14 +42,16 @@ bool is_right(const data_set& s, const std::vector<double>& each, bool manhattan
                 const double d = static_cast<double>(s.x(i, c)) - static_cast<double>(s.x(j, c));
                 distance += manhattan ? std::fabs(d) : d * d;
             }
-            sums[static_cast<std::size_t>(s.labels[static_cast<std::size_t>(j)])] += manhattan ? distance : std::sqrt(distance);
+            sums[static_cast<std::size_t>(s.labels[static_cast<std::size_t>(j)])] +=
+                manhattan ? distance : std::sqrt(distance);
             counts[static_cast<std::size_t>(s.labels[static_cast<std::size_t>(j)])] += 1.0;
         }
         const auto own = static_cast<std::size_t>(s.labels[static_cast<std::size_t>(i)]);
         double other = 1e300;
         for (std::size_t c = 0; c < sums.size(); ++c) other = c == own ? other : std::min(other, sums[c] / counts[c]);
         const double mine = sums[own] / (counts[own] - 1.0);
-        if (!(std::fabs(each[static_cast<std::size_t>(i)] - (other - mine) / std::max(other, mine)) < 1e-12)) return false;
+        if (!(std::fabs(each[static_cast<std::size_t>(i)] - (other - mine) / std::max(other, mine)) < 1e-12))
+            return false;
     }
     return true;
 }
@@ -55,7 +59,9 @@ bool is_right(const data_set& s, const std::vector<double>& each, bool manhattan
 void silhouette(benchmark::State& state, index_t n, index_t d, index_t k, cluster::silhouette_metric metric) {
     cpu_context ctx;
     const data_set s(n, d, k);
-    if (!is_right(s, cluster::silhouette_samples(ctx, s.x, s.labels, metric), metric == cluster::silhouette_metric::manhattan, k)) return state.SkipWithError("wrong result");
+    if (!is_right(s, cluster::silhouette_samples(ctx, s.x, s.labels, metric),
+                  metric == cluster::silhouette_metric::manhattan, k))
+        return state.SkipWithError("wrong result");
     for (auto _ : state) benchmark::DoNotOptimize(cluster::silhouette_score(ctx, s.x, s.labels, metric));
     bench::report(state, ctx, {.flop = 3.0 * static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(d)});
 }
@@ -73,10 +79,20 @@ void score(benchmark::State& state, index_t n, index_t d, index_t k) {
 const bool registered = [] {
     for (const auto& [n, d, k] : {std::array<index_t, 3>{47260, 50, 4363}, {10000, 50, 500}, {5000, 768, 100}}) {
         const std::string name = std::to_string(n) + "/" + std::to_string(d) + "/" + std::to_string(k);
-        benchmark::RegisterBenchmark(("silhouette/" + name).c_str(), silhouette, n, d, k, cluster::silhouette_metric::euclidean)->UseRealTime()->Unit(benchmark::kMillisecond);
-        benchmark::RegisterBenchmark(("silhouette_manhattan/" + name).c_str(), silhouette, n, d, k, cluster::silhouette_metric::manhattan)->UseRealTime()->Unit(benchmark::kMillisecond);
-        benchmark::RegisterBenchmark(("calinski_harabasz/" + name).c_str(), score<cluster::calinski_harabasz>, n, d, k)->UseRealTime()->Unit(benchmark::kMillisecond);
-        benchmark::RegisterBenchmark(("davies_bouldin/" + name).c_str(), score<cluster::davies_bouldin>, n, d, k)->UseRealTime()->Unit(benchmark::kMillisecond);
+        benchmark::RegisterBenchmark(("silhouette/" + name).c_str(), silhouette, n, d, k,
+                                     cluster::silhouette_metric::euclidean)
+            ->UseRealTime()
+            ->Unit(benchmark::kMillisecond);
+        benchmark::RegisterBenchmark(("silhouette_manhattan/" + name).c_str(), silhouette, n, d, k,
+                                     cluster::silhouette_metric::manhattan)
+            ->UseRealTime()
+            ->Unit(benchmark::kMillisecond);
+        benchmark::RegisterBenchmark(("calinski_harabasz/" + name).c_str(), score<cluster::calinski_harabasz>, n, d, k)
+            ->UseRealTime()
+            ->Unit(benchmark::kMillisecond);
+        benchmark::RegisterBenchmark(("davies_bouldin/" + name).c_str(), score<cluster::davies_bouldin>, n, d, k)
+            ->UseRealTime()
+            ->Unit(benchmark::kMillisecond);
     }
     return true;
 }();

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Benchmark 1 in small: pre-trains, fine-tunes and probes a DNA-barcode transformer, and writes a report.
+# Benchmarks 1 and 2 in small: pre-trains, fine-tunes and probes a DNA-barcode transformer, clusters its embeddings, and writes reports.
 #
 #     scripts/demo.sh                         simulated specimens
 #     scripts/demo.sh metadata.csv[.gz]       your own, in BIOSCAN-5M's format
 #
-# Installs what is missing (see common.sh), builds the example and runs it: five minutes on two cores.
-# The report is out/demo/report.html, the numbers are out/demo/results.json; OUT=folder puts them elsewhere.
+# Installs what is missing (see common.sh), builds the examples and runs them: five minutes on two cores.
+# Reports are out/demo/report.html and out/demo/clustering/report.html, the numbers results.json beside them; OUT=folder puts them elsewhere.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"
@@ -37,7 +37,7 @@ mkdir -p build
 say "Building (log: $log)"
 {
     cmake --preset release -DINSTAR_BUILD_TESTS=OFF -DINSTAR_BUILD_BENCHMARKS=OFF -DINSTAR_BUILD_CUDA=OFF -B build/demo &&
-        cmake --build build/demo --target dna_barcode -j "$jobs"
+        cmake --build build/demo --target dna_barcode zero_shot_clustering -j "$jobs"
 } >"$log" 2>&1 || {
     tail -n 40 "$log" >&2
     die "demo.sh: the build failed; the whole log is $log"
@@ -45,8 +45,14 @@ say "Building (log: $log)"
 
 mkdir -p "$out"
 build/demo/examples/dna_barcode recipe --preset demo "${arguments[@]}" --out "$out"
-for file in results.json report.html; do
+metadata=$out/simulated.csv
+((${#arguments[@]} == 0)) || metadata=${arguments[1]}
+say ""
+say "Zero-shot clustering of test and test_unseen"
+build/demo/examples/zero_shot_clustering --metadata "$metadata" --dedup --kmer 5 --model "pre-trained=$out/pretrained" --model "fine-tuned=$out/finetuned" \
+    --model "projected=$out/metric" --reduce umap --reduce none --n-neighbors 15 --out "$out/clustering"
+for file in results.json report.html clustering/results.json clustering/report.html; do
     [[ -s $out/$file ]] || die "demo.sh: the run ended without $out/$file"
 done
 say ""
-say "Open $out/report.html in a browser: it is one file, and needs no network."
+say "Open $out/report.html and $out/clustering/report.html in a browser: each is one file, and needs no network."

@@ -12,6 +12,7 @@
 
 #include "common/table.hpp"
 #include "fit.hpp"
+#include "load_specimens.hpp"
 #include "tasks.hpp"
 
 namespace dna_barcode {

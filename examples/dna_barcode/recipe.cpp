@@ -11,6 +11,7 @@
 #include "common/html_report.hpp"
 #include "common/table.hpp"
 #include "fit.hpp"
+#include "load_specimens.hpp"
 #include "tasks.hpp"
 
 namespace dna_barcode {

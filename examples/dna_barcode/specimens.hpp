@@ -3,7 +3,7 @@
 
 // The specimens of one metadata file, and the partitions that benchmark 1 uses.
 //
-//     const specimens all = load_specimens("metadata.csv.gz");
+//     const specimens all = load_specimens("metadata.csv.gz");                // load_specimens.hpp
 //     auto train = take_partition(all, {"train"}, duplicates::drop);
 //     label_table species(all, "species", train.rows);
 
@@ -102,8 +102,6 @@ struct joint_labels {
         query = table.of(all, query_rows);
     }
 };
-
-specimens load_specimens(const std::string& path);
 
 }  // namespace dna_barcode
 

@@ -18,7 +18,8 @@ using labeling = std::vector<std::int32_t>;
 labeling below(const std::string& name, index_t n, std::int64_t limit) {
     labeling out(static_cast<std::size_t>(n));
     const auto hash = test::golden_hash(name);
-    for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<std::int32_t>(test::golden_below(hash, i, static_cast<std::uint64_t>(limit)));
+    for (std::size_t i = 0; i < out.size(); ++i)
+        out[i] = static_cast<std::int32_t>(test::golden_below(hash, i, static_cast<std::uint64_t>(limit)));
     return out;
 }
 
@@ -63,17 +64,41 @@ std::map<std::string, std::pair<labeling, labeling>> special_pairs() {
         for (int i = 0; i < 12; ++i) l[static_cast<std::size_t>(i)] = f(i);
         return l;
     };
-    const labeling one = make([](int) { return 0; }), five = make([](int) { return 5; }), each = make([](int i) { return i; });
-    const labeling half = make([](int i) { return i / 6; }), thirds = make([](int i) { return i % 3; }), fours = make([](int i) { return i / 3; });
-    return {{"empty", {{}, {}}}, {"one_item", {{0}, {0}}}, {"one_cluster_both", {one, five}}, {"one_cluster_pred", {half, one}},
-            {"one_cluster_true", {one, thirds}}, {"singletons_pred", {half, each}}, {"singletons_true", {each, thirds}},
-            {"singletons_one_cluster", {each, one}}, {"independent", {half, thirds}}, {"renamed", {thirds, make([](int i) { return -(i % 3); })}},
-            {"refined", {half, fours}}, {"coarsened", {fours, half}}, {"singletons_renamed", {each, make([](int i) { return 11 - i; })}},
+    const labeling one = make([](int) { return 0; }), five = make([](int) { return 5; }),
+                   each = make([](int i) { return i; });
+    const labeling half = make([](int i) { return i / 6; }), thirds = make([](int i) { return i % 3; }),
+                   fours = make([](int i) { return i / 3; });
+    return {{"empty", {{}, {}}},
+            {"one_item", {{0}, {0}}},
+            {"one_cluster_both", {one, five}},
+            {"one_cluster_pred", {half, one}},
+            {"one_cluster_true", {one, thirds}},
+            {"singletons_pred", {half, each}},
+            {"singletons_true", {each, thirds}},
+            {"singletons_one_cluster", {each, one}},
+            {"independent", {half, thirds}},
+            {"renamed", {thirds, make([](int i) { return -(i % 3); })}},
+            {"refined", {half, fours}},
+            {"coarsened", {fours, half}},
+            {"singletons_renamed", {each, make([](int i) { return 11 - i; })}},
             {"opposite", {{0, 0, 1, 1}, {0, 1, 0, 1}}}};
 }
 
-constexpr const char* k_score_names[] = {"ami arithmetic", "ami min", "ami max", "ami geometric", "nmi arithmetic", "nmi min", "nmi max", "nmi geometric",
-                                         "mutual information", "ari", "homogeneity", "completeness", "v", "v beta 0.5", "fowlkes-mallows"};
+constexpr const char* k_score_names[] = {"ami arithmetic",
+                                         "ami min",
+                                         "ami max",
+                                         "ami geometric",
+                                         "nmi arithmetic",
+                                         "nmi min",
+                                         "nmi max",
+                                         "nmi geometric",
+                                         "mutual information",
+                                         "ari",
+                                         "homogeneity",
+                                         "completeness",
+                                         "v",
+                                         "v beta 0.5",
+                                         "fowlkes-mallows"};
 
 /// label_scores() of the same file.
 std::vector<double> scores(const labeling& a, const labeling& b) {
@@ -81,8 +106,9 @@ std::vector<double> scores(const labeling& a, const labeling& b) {
     std::vector<double> s;
     for (const auto m : {arithmetic, min, max, geometric}) s.push_back(metrics::adjusted_mutual_info(a, b, m));
     for (const auto m : {arithmetic, min, max, geometric}) s.push_back(metrics::normalized_mutual_info(a, b, m));
-    for (const double v : {metrics::mutual_info(a, b), metrics::adjusted_rand_index(a, b), metrics::homogeneity(a, b), metrics::completeness(a, b),
-                           metrics::v_measure(a, b), metrics::v_measure(a, b, 0.5), metrics::fowlkes_mallows(a, b)}) {
+    for (const double v : {metrics::mutual_info(a, b), metrics::adjusted_rand_index(a, b), metrics::homogeneity(a, b),
+                           metrics::completeness(a, b), metrics::v_measure(a, b), metrics::v_measure(a, b, 0.5),
+                           metrics::fowlkes_mallows(a, b)}) {
         s.push_back(v);
     }
     return s;
@@ -115,7 +141,8 @@ TEST_CASE("clustering_metrics: empty, constant, all-singleton and identical labe
     const test::golden_file golden("clustering_labels");
     for (const auto& [name, pair] : special_pairs()) {
         CAPTURE(name);
-        compare(scores(pair.first, pair.second), golden.read<double>("special." + name), 0, name == "singletons_renamed" || name == "one_item");
+        compare(scores(pair.first, pair.second), golden.read<double>("special." + name), 0,
+                name == "singletons_renamed" || name == "one_item");
     }
 }
 
@@ -128,7 +155,8 @@ TEST_CASE("clustering_metrics: silhouette, Calinski-Harabasz and Davies-Bouldin 
     };
     const test::golden_file golden("clustering_points");
     cpu_context ctx{2};
-    for (const set& s : {set{"small", 300, 3, 7, 1.0}, set{"many_clusters", 900, 40, 150, 0.5}, set{"large", 4000, 16, 20, 1.0}}) {
+    for (const set& s :
+         {set{"small", 300, 3, 7, 1.0}, set{"many_clusters", 900, 40, 150, 0.5}, set{"large", 4000, 16, 20, 1.0}}) {
         CAPTURE(s.name);
         const std::string key = "clustering_points." + s.name;
         labeling labels = below(key + ".labels", s.n, s.k);
@@ -138,27 +166,32 @@ TEST_CASE("clustering_metrics: silhouette, Calinski-Harabasz and Davies-Bouldin 
         for (index_t i = 0; i < s.n; ++i) {
             for (index_t c = 0; c < s.d; ++c) {
                 const index_t centre = labels[static_cast<std::size_t>(i)] * s.d + c;
-                x(i, c) = test::golden_unit(centres, static_cast<std::uint64_t>(centre)) * s.spread + test::golden_unit(noise, static_cast<std::uint64_t>(i * s.d + c)) * 0.5;
+                x(i, c) = test::golden_unit(centres, static_cast<std::uint64_t>(centre)) * s.spread +
+                          test::golden_unit(noise, static_cast<std::uint64_t>(i * s.d + c)) * 0.5;
             }
         }
-        const std::pair<const char*, cluster::silhouette_metric> distances[] = {{"euclidean", cluster::silhouette_metric::euclidean},
-                                                                                {"sqeuclidean", cluster::silhouette_metric::sqeuclidean},
-                                                                                {"cosine", cluster::silhouette_metric::cosine},
-                                                                                {"manhattan", cluster::silhouette_metric::manhattan},
-                                                                                {"chebyshev", cluster::silhouette_metric::chebyshev}};
+        const std::pair<const char*, cluster::silhouette_metric> distances[] = {
+            {"euclidean", cluster::silhouette_metric::euclidean},
+            {"sqeuclidean", cluster::silhouette_metric::sqeuclidean},
+            {"cosine", cluster::silhouette_metric::cosine},
+            {"manhattan", cluster::silhouette_metric::manhattan},
+            {"chebyshev", cluster::silhouette_metric::chebyshev}};
         for (const auto& [name, metric] : distances) {
             CAPTURE(name);
-            CHECK(std::fabs(cluster::silhouette_score(ctx, x, labels, metric) - golden.scalar(s.name + "." + name + ".score")) <= 1e-9);
+            CHECK(std::fabs(cluster::silhouette_score(ctx, x, labels, metric) -
+                            golden.scalar(s.name + "." + name + ".score")) <= 1e-9);
             const auto each = cluster::silhouette_samples(ctx, x, labels, metric);
             const auto expected = golden.read<double>(s.name + "." + name + ".samples");
             const std::size_t step = each.size() / 100;
             REQUIRE(expected.size() == (each.size() + step - 1) / step);
             double error = 0.0;
-            for (std::size_t i = 0; i < expected.size(); ++i) error = std::fmax(error, std::fabs(each[i * step] - expected[i]));
+            for (std::size_t i = 0; i < expected.size(); ++i)
+                error = std::fmax(error, std::fabs(each[i * step] - expected[i]));
             CHECK(error <= 1e-9);
             CHECK(each.back() == 0.0);  // a cluster of one
         }
-        CHECK(cluster::calinski_harabasz(ctx, x, labels) == doctest::Approx(golden.scalar(s.name + ".calinski_harabasz")).epsilon(1e-11));
+        CHECK(cluster::calinski_harabasz(ctx, x, labels) ==
+              doctest::Approx(golden.scalar(s.name + ".calinski_harabasz")).epsilon(1e-11));
         CHECK(std::fabs(cluster::davies_bouldin(ctx, x, labels) - golden.scalar(s.name + ".davies_bouldin")) <= 1e-9);
     }
 }

@@ -16,7 +16,8 @@ namespace {
 
 using labeling = std::vector<std::int32_t>;
 using normalizer = metrics::mutual_information_normalizer;
-constexpr normalizer k_normalizers[] = {normalizer::arithmetic, normalizer::min, normalizer::max, normalizer::geometric};
+constexpr normalizer k_normalizers[] = {normalizer::arithmetic, normalizer::min, normalizer::max,
+                                        normalizer::geometric};
 
 labeling random_labels(index_t n, std::uint32_t k, std::uint64_t seed) {
     labeling l(static_cast<std::size_t>(n));
@@ -57,8 +58,10 @@ double naive_expected(const std::vector<std::int64_t>& rows, const std::vector<s
         for (const auto b : columns) {
             for (std::int64_t k = std::max<std::int64_t>(1, a + b - n); k <= std::min(a, b); ++k) {
                 const auto x = static_cast<long double>(k);
-                const long double log_p = f(a) + f(b) + f(n - a) + f(n - b) - f(n) - f(k) - f(a - k) - f(b - k) - f(n - a - b + k);
-                sum += x / items * std::log(items * x / (static_cast<long double>(a) * static_cast<long double>(b))) * std::exp(log_p);
+                const long double log_p =
+                    f(a) + f(b) + f(n - a) + f(n - b) - f(n) - f(k) - f(a - k) - f(b - k) - f(n - a - b + k);
+                sum += x / items * std::log(items * x / (static_cast<long double>(a) * static_cast<long double>(b))) *
+                       std::exp(log_p);
             }
         }
     }
@@ -86,7 +89,9 @@ TEST_CASE("clustering_metrics: contingency counts pairs of labels, sparse and so
     CHECK(metrics::contingency(extremes, extremes).n_rows() == 2);
 }
 
-TEST_CASE("clustering_metrics: mutual information equals its definition, and its expectation the mean over all permutations") {
+TEST_CASE(
+    "clustering_metrics: mutual information equals its definition, and its expectation the mean over all "
+    "permutations") {
     const labeling a{0, 0, 0, 1, 1, 2, 2}, b{1, 1, 0, 0, 3, 3, 3};
     CHECK(metrics::mutual_info(a, b) == doctest::Approx(naive_mutual_info(a, b)).epsilon(1e-14));
     std::vector<int> order(7);
@@ -103,18 +108,26 @@ TEST_CASE("clustering_metrics: mutual information equals its definition, and its
     CHECK(expected == doctest::Approx(sum / n).epsilon(1e-13));
     const double h = -(3.0 / 7 * std::log(3.0 / 7) + 4.0 / 7 * std::log(2.0 / 7));  // of both
     for (const normalizer m : k_normalizers) {
-        CHECK(metrics::adjusted_mutual_info(a, b, m) == doctest::Approx((naive_mutual_info(a, b) - sum / n) / (h - sum / n)).epsilon(1e-13));
+        CHECK(metrics::adjusted_mutual_info(a, b, m) ==
+              doctest::Approx((naive_mutual_info(a, b) - sum / n) / (h - sum / n)).epsilon(1e-13));
     }
 }
 
 TEST_CASE("clustering_metrics: expected mutual information equals the naive sum for few, many and skewed clusters") {
-    const std::vector<std::int64_t> cases[] = {{1, 399}, {200, 200}, {10, 40, 150, 200}, std::vector<std::int64_t>(40, 10), {397, 1, 1, 1}, {400}, std::vector<std::int64_t>(400, 1)};
+    const std::vector<std::int64_t> cases[] = {{1, 399},
+                                               {200, 200},
+                                               {10, 40, 150, 200},
+                                               std::vector<std::int64_t>(40, 10),
+                                               {397, 1, 1, 1},
+                                               {400},
+                                               std::vector<std::int64_t>(400, 1)};
     for (const auto& rows : cases) {
         for (const auto& columns : cases) {
             CAPTURE(rows.size());
             CAPTURE(columns.size());
             const double expected = naive_expected(rows, columns, 400);
-            CHECK(std::fabs(metrics::detail::expected_mutual_information(rows, columns, 400) - expected) <= 1e-13 * std::max(1.0, expected));
+            CHECK(std::fabs(metrics::detail::expected_mutual_information(rows, columns, 400) - expected) <=
+                  1e-13 * std::max(1.0, expected));
         }
     }
     // Halves of many: tails of many standard deviations are cut.
@@ -136,10 +149,13 @@ TEST_CASE("clustering_metrics: pair-counting scores equal counts over all pairs"
             neither += !in_a && !in_b;
         }
     }
-    const double ari = 2 * (both * neither - only_a * only_b) / ((both + only_a) * (only_a + neither) + (both + only_b) * (only_b + neither));
+    const double ari = 2 * (both * neither - only_a * only_b) /
+                       ((both + only_a) * (only_a + neither) + (both + only_b) * (only_b + neither));
     CHECK(metrics::adjusted_rand_index(a, b) == doctest::Approx(ari).epsilon(1e-13));
-    CHECK(metrics::fowlkes_mallows(a, b) == doctest::Approx(both / std::sqrt((both + only_a) * (both + only_b))).epsilon(1e-13));
-    CHECK(metrics::adjusted_rand_index(labeling{0, 0, 1, 1}, labeling{0, 1, 0, 1}) == doctest::Approx(-0.5).epsilon(1e-15));
+    CHECK(metrics::fowlkes_mallows(a, b) ==
+          doctest::Approx(both / std::sqrt((both + only_a) * (both + only_b))).epsilon(1e-13));
+    CHECK(metrics::adjusted_rand_index(labeling{0, 0, 1, 1}, labeling{0, 1, 0, 1}) ==
+          doctest::Approx(-0.5).epsilon(1e-15));
 }
 
 TEST_CASE("clustering_metrics: identical partitions score exactly 1, whatever the names") {
@@ -191,7 +207,8 @@ TEST_CASE("clustering_metrics: symmetric, and blind to the order of items and th
         a_shuffled[i] = a[(i * 7) % 500];
         b_renamed[i] = 1000 - b[(i * 7) % 500];
     }
-    const auto s = metrics::clustering_scores(a, b), t = metrics::clustering_scores(a_shuffled, b_renamed), u = metrics::clustering_scores(b, a);
+    const auto s = metrics::clustering_scores(a, b), t = metrics::clustering_scores(a_shuffled, b_renamed),
+               u = metrics::clustering_scores(b, a);
     CHECK(s.adjusted_mutual_info == doctest::Approx(t.adjusted_mutual_info).epsilon(1e-12));
     CHECK(s.adjusted_mutual_info == doctest::Approx(u.adjusted_mutual_info).epsilon(1e-12));
     CHECK(s.adjusted_rand_index == t.adjusted_rand_index);
@@ -231,7 +248,8 @@ TEST_CASE("clustering_metrics: lengths that differ and a negative beta are refus
     const labeling three{1, 2, 3}, two{1, 2};
     CHECK(test::error_text<value_error>([&] { (void)metrics::adjusted_mutual_info(three, two); }) ==
           "adjusted_mutual_info: labels_true has 3 labels, labels_pred 2; they must be as many");
-    CHECK_THROWS_WITH_AS((void)metrics::normalized_mutual_info(two, three), doctest::Contains("normalized_mutual_info: labels_true has 2"), value_error);
+    CHECK_THROWS_WITH_AS((void)metrics::normalized_mutual_info(two, three),
+                         doctest::Contains("normalized_mutual_info: labels_true has 2"), value_error);
     CHECK_THROWS_AS((void)metrics::mutual_info(two, three), value_error);
     CHECK_THROWS_AS((void)metrics::adjusted_rand_index(two, three), value_error);
     CHECK_THROWS_AS((void)metrics::homogeneity(two, three), value_error);
@@ -240,6 +258,7 @@ TEST_CASE("clustering_metrics: lengths that differ and a negative beta are refus
     CHECK_THROWS_AS((void)metrics::fowlkes_mallows(two, three), value_error);
     CHECK_THROWS_AS((void)metrics::contingency(two, three), value_error);
     CHECK_THROWS_AS((void)metrics::clustering_scores(two, {}), value_error);
-    CHECK_THROWS_WITH_AS((void)metrics::v_measure(two, two, -1.0), doctest::Contains("beta must be at least 0"), value_error);
+    CHECK_THROWS_WITH_AS((void)metrics::v_measure(two, two, -1.0), doctest::Contains("beta must be at least 0"),
+                         value_error);
     CHECK_THROWS_AS((void)metrics::v_measure(two, two, std::numeric_limits<double>::quiet_NaN()), value_error);
 }

@@ -16,7 +16,8 @@ namespace {
 
 using labeling = std::vector<std::int32_t>;
 using metric = cluster::silhouette_metric;
-constexpr metric k_metrics[] = {metric::euclidean, metric::sqeuclidean, metric::cosine, metric::manhattan, metric::chebyshev};
+constexpr metric k_metrics[] = {metric::euclidean, metric::sqeuclidean, metric::cosine, metric::manhattan,
+                                metric::chebyshev};
 
 template <class T>
 double distance(metric m, tensor_view<const T, 2> x, index_t i, index_t j) {
@@ -31,11 +32,16 @@ double distance(metric m, tensor_view<const T, 2> x, index_t i, index_t j) {
         jj += b * b;
     }
     switch (m) {
-        case metric::sqeuclidean: return squares;
-        case metric::cosine: return 1.0 - dot / std::sqrt(ii * jj);
-        case metric::manhattan: return sum;
-        case metric::chebyshev: return largest;
-        default: return std::sqrt(squares);
+    case metric::sqeuclidean:
+        return squares;
+    case metric::cosine:
+        return 1.0 - dot / std::sqrt(ii * jj);
+    case metric::manhattan:
+        return sum;
+    case metric::chebyshev:
+        return largest;
+    default:
+        return std::sqrt(squares);
     }
 }
 
@@ -67,7 +73,8 @@ std::vector<double> naive_silhouettes(metric m, tensor_view<const T, 2> x, const
 
 labeling labels_of(index_t n, std::int32_t k) {
     labeling l(static_cast<std::size_t>(n));
-    for (std::size_t i = 0; i < l.size(); ++i) l[i] = static_cast<std::int32_t>((i * i + i / 3) % static_cast<std::size_t>(k)) * 5 - 2;
+    for (std::size_t i = 0; i < l.size(); ++i)
+        l[i] = static_cast<std::int32_t>((i * i + i / 3) % static_cast<std::size_t>(k)) * 5 - 2;
     return l;
 }
 
@@ -84,7 +91,8 @@ void check_shapes() {
         if (s[0] > 10) labels[4] = 1000;  // alone
         for (const metric m : k_metrics) {
             CAPTURE(static_cast<int>(m));
-            const auto expected = naive_silhouettes(m, view, labels), each = cluster::silhouette_samples(one, x, labels, m);
+            const auto expected = naive_silhouettes(m, view, labels),
+                       each = cluster::silhouette_samples(one, x, labels, m);
             REQUIRE(each.size() == expected.size());
             double sum = 0.0, error = 0.0;
             for (std::size_t i = 0; i < each.size(); ++i) {
@@ -92,7 +100,8 @@ void check_shapes() {
                 sum += each[i];
             }
             CHECK(error <= 1e-12);
-            CHECK(cluster::silhouette_score(one, x, labels, m) == doctest::Approx(sum / static_cast<double>(s[0])).epsilon(1e-12));
+            CHECK(cluster::silhouette_score(one, x, labels, m) ==
+                  doctest::Approx(sum / static_cast<double>(s[0])).epsilon(1e-12));
             CHECK(cluster::silhouette_samples(two, x, labels, m) == each);
             CHECK(cluster::silhouette_score(two, x, labels, m) == cluster::silhouette_score(one, x, labels, m));
         }
@@ -103,7 +112,8 @@ void check_shapes() {
 
 }  // namespace
 
-TEST_CASE("silhouette equals its definition for every metric, shape and instruction set; same bits for one and two threads") {
+TEST_CASE(
+    "silhouette equals its definition for every metric, shape and instruction set; same bits for one and two threads") {
     test::for_each_level([] {
         check_shapes<float>();
         check_shapes<double>();
@@ -132,7 +142,8 @@ TEST_CASE("silhouette: Calinski-Harabasz and Davies-Bouldin equal their definiti
         for (const auto& [label, rows] : members) {
             std::vector<double> centre(9, 0.0);
             for (const index_t i : rows) {
-                for (index_t c = 0; c < 9; ++c) centre[static_cast<std::size_t>(c)] += x(i, c) / static_cast<double>(rows.size());
+                for (index_t c = 0; c < 9; ++c)
+                    centre[static_cast<std::size_t>(c)] += x(i, c) / static_cast<double>(rows.size());
             }
             double s = 0.0;
             for (const index_t i : rows) {
@@ -147,11 +158,13 @@ TEST_CASE("silhouette: Calinski-Harabasz and Davies-Bouldin equal their definiti
         for (std::size_t a = 0; a < centres.size(); ++a) {
             double worst = 0.0;
             for (std::size_t b = 0; b < centres.size(); ++b) {
-                if (a != b) worst = std::max(worst, (scatter[a] + scatter[b]) / std::sqrt(squared(centres[a], centres[b])));
+                if (a != b)
+                    worst = std::max(worst, (scatter[a] + scatter[b]) / std::sqrt(squared(centres[a], centres[b])));
             }
             worst_sum += worst;
         }
-        CHECK(cluster::calinski_harabasz(ctx, x, labels) == doctest::Approx(between / (k - 1) / (within / (150 - k))).epsilon(1e-12));
+        CHECK(cluster::calinski_harabasz(ctx, x, labels) ==
+              doctest::Approx(between / (k - 1) / (within / (150 - k))).epsilon(1e-12));
         CHECK(cluster::davies_bouldin(ctx, x, labels) == doctest::Approx(worst_sum / k).epsilon(1e-12));
     });
 }
@@ -160,12 +173,14 @@ TEST_CASE("silhouette of near points far from the origin keeps its digits") {
     cpu_context ctx{1};
     tensor<float, 2> x({40, 2});
     labeling labels(40);
-    for (index_t i = 0; i < 40; ++i) {  // two clusters of width 1, 2 apart, at 4,000,000: expanded squares would lose all digits
+    for (index_t i = 0; i < 40;
+         ++i) {  // two clusters of width 1, 2 apart, at 4,000,000: expanded squares would lose all digits
         labels[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(i % 2);
         x(i, 0) = 4e6f + static_cast<float>(i % 2) * 3.0f + static_cast<float>(i / 2 % 2);
         x(i, 1) = -4e6f + static_cast<float>(i / 4 % 2);
     }
-    const auto expected = naive_silhouettes<float>(metric::euclidean, x.view(), labels), each = cluster::silhouette_samples(ctx, x, labels);
+    const auto expected = naive_silhouettes<float>(metric::euclidean, x.view(), labels),
+               each = cluster::silhouette_samples(ctx, x, labels);
     for (std::size_t i = 0; i < 40; ++i) CHECK(each[i] == doctest::Approx(expected[i]).epsilon(1e-13));
     CHECK(cluster::silhouette_score(ctx, x, labels) > 0.7);
 }
@@ -201,15 +216,22 @@ TEST_CASE("silhouette: bad input is refused with the place") {
     cpu_context ctx{2};
     auto x = test::random_tensor<float, 2>({6, 3}, 1);
     const labeling labels{0, 0, 1, 1, 2, 2};
-    CHECK(test::error_text<shape_error>([&] { (void)cluster::silhouette_score(ctx, x, labeling{0, 1}); }) == "silhouette_score: 2 labels for points of shape [6, 3]");
-    CHECK_THROWS_WITH_AS((void)cluster::silhouette_samples(ctx, x, labeling(6, 3)), doctest::Contains("silhouette_samples: 1 clusters among 6 points"), value_error);
-    CHECK_THROWS_WITH_AS((void)cluster::calinski_harabasz(ctx, x, labeling{0, 1, 2, 3, 4, 5}), doctest::Contains("calinski_harabasz: 6 clusters among 6 points"), value_error);
+    CHECK(test::error_text<shape_error>([&] {
+              (void)cluster::silhouette_score(ctx, x, labeling{0, 1});
+          }) == "silhouette_score: 2 labels for points of shape [6, 3]");
+    CHECK_THROWS_WITH_AS((void)cluster::silhouette_samples(ctx, x, labeling(6, 3)),
+                         doctest::Contains("silhouette_samples: 1 clusters among 6 points"), value_error);
+    CHECK_THROWS_WITH_AS((void)cluster::calinski_harabasz(ctx, x, labeling{0, 1, 2, 3, 4, 5}),
+                         doctest::Contains("calinski_harabasz: 6 clusters among 6 points"), value_error);
     CHECK_THROWS_AS((void)cluster::davies_bouldin(ctx, x.view().rows(0, 0), labeling{}), value_error);
     x(4, 2) = std::numeric_limits<float>::infinity();
-    CHECK_THROWS_WITH_AS((void)cluster::davies_bouldin(ctx, x, labels), doctest::Contains("davies_bouldin: row 4, column 2 is not finite"), value_error);
+    CHECK_THROWS_WITH_AS((void)cluster::davies_bouldin(ctx, x, labels),
+                         doctest::Contains("davies_bouldin: row 4, column 2 is not finite"), value_error);
     x(4, 2) = std::numeric_limits<float>::quiet_NaN();
-    CHECK_THROWS_WITH_AS((void)cluster::silhouette_score(ctx, x, labels), doctest::Contains("row 4, column 2 is not finite"), value_error);
+    CHECK_THROWS_WITH_AS((void)cluster::silhouette_score(ctx, x, labels),
+                         doctest::Contains("row 4, column 2 is not finite"), value_error);
     for (index_t c = 0; c < 3; ++c) x(4, c) = 0.0f;
-    CHECK_THROWS_WITH_AS((void)cluster::silhouette_score(ctx, x, labels, metric::cosine), doctest::Contains("row 4 is zero"), value_error);
+    CHECK_THROWS_WITH_AS((void)cluster::silhouette_score(ctx, x, labels, metric::cosine),
+                         doctest::Contains("row 4 is zero"), value_error);
     CHECK_NOTHROW((void)cluster::silhouette_score(ctx, x, labels));
 }

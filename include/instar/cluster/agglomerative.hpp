@@ -36,10 +36,10 @@ struct agglomerative_options {
 ///
 /// | linkage                         | metric                | memory in bytes, about                 | method                     |
 /// |---------------------------------|-----------------------|----------------------------------------|----------------------------|
-/// | ward                            | euclidean             | n·(12·d + 600)                         | chain over means           |
-/// | average                         | sqeuclidean, cosine   | n·(12·d + 600)                         | chain over means           |
+/// | ward                            | euclidean             | n·(13·d + 700)                         | chain over means           |
+/// | average                         | sqeuclidean, cosine   | n·(13·d + 700)                         | chain over means           |
 /// | single                          | all                   | n·(16·d + 100)                         | minimum spanning tree      |
-/// | average                         | euclidean             | n·(n − 1)/2 · (8 or 4) + n·(16·d + 300) | chain over a matrix        |
+/// | average                         | euclidean             | n·(n − 1)/2 · (8 or 4) + n·(16·d + 400) | chain over a matrix        |
 /// | complete, weighted              | all                   | the same                               | chain over a matrix        |
 /// | centroid, median                | euclidean             | the same                               | generic algorithm          |
 ///
@@ -74,7 +74,7 @@ inline dendrogram agglomerative(cpu_context& ctx, tensor_view<const float, 2> x,
     const bool over_means = l == linkage::ward || (l == linkage::average && metric != linkage_metric::euclidean);
     const bool over_matrix = !over_means && l != linkage::single;
     const bool wide = options.precision == matrix_precision::float64;
-    const double per_point = over_means ? 12.0 * static_cast<double>(d) + 600.0 : 16.0 * static_cast<double>(d) + (over_matrix ? 300.0 : 100.0);
+    const double per_point = over_means ? 13.0 * static_cast<double>(d) + 700.0 : 16.0 * static_cast<double>(d) + (over_matrix ? 400.0 : 100.0);
     detail::check_memory("agglomerative", l, n, per_point, over_matrix ? (wide ? 8 : 4) : 0, options.memory_limit);
     if (n == 1) return detail::make_dendrogram(1, {}, false, detail::child_order::ascending);
     if (over_means) {
@@ -96,7 +96,7 @@ template <class T, int Rank>
 dendrogram agglomerate_distances(cpu_context& ctx, tensor_view<const T, Rank> distances, const agglomerative_options& options) {
     const index_t n = points_of_distances(distances);
     const bool wide = options.precision == matrix_precision::float64;
-    check_memory("agglomerative_precomputed", options.linkage, n, 300.0, wide ? 8 : 4, options.memory_limit);
+    check_memory("agglomerative_precomputed", options.linkage, n, 400.0, wide ? 8 : 4, options.memory_limit);
     check_distances(distances, n);
     if (n == 1) return make_dendrogram(1, {}, false, child_order::ascending);
     if (wide) return linkage_over_matrix(ctx, copy_distances<double>(distances, n), options.linkage, options.progress);

@@ -54,31 +54,40 @@ struct knn_result {
 /// Throws shape_error when d differs, or a last dimension's stride is not 1; value_error for k outside [1, n_references] (one
 /// less with exclude_self), exclude_self with different numbers of rows, a value that is not finite (row and column named), and,
 /// under cosine, a zero row.
-inline knn_result knn(cpu_context& ctx, tensor_view<const float, 2> queries, tensor_view<const float, 2> references, knn_options options = {}) {
-    const index_t n_queries = queries.extent(0), n_references = references.extent(0), d = queries.extent(1), k = options.k;
-    if (references.extent(1) != d) throw shape_error("knn: references have shape " + shape_string(references) + ", expected [n, " + std::to_string(d) + "]");
+inline knn_result knn(cpu_context& ctx, tensor_view<const float, 2> queries, tensor_view<const float, 2> references,
+                      knn_options options = {}) {
+    const index_t n_queries = queries.extent(0), n_references = references.extent(0), d = queries.extent(1),
+                  k = options.k;
+    if (references.extent(1) != d)
+        throw shape_error("knn: references have shape " + shape_string(references) + ", expected [n, " +
+                          std::to_string(d) + "]");
     instar::detail::check_unit_stride("knn", "queries", queries);
     instar::detail::check_unit_stride("knn", "references", references);
     if (n_references > std::numeric_limits<std::int32_t>::max()) {
         throw value_error("knn: " + std::to_string(n_references) + " references; indices hold at most 2147483647");
     }
     if (options.exclude_self && n_queries != n_references) {
-        throw value_error("knn: exclude_self needs as many queries as references, there are " + std::to_string(n_queries) + " and " + std::to_string(n_references));
+        throw value_error("knn: exclude_self needs as many queries as references, there are " +
+                          std::to_string(n_queries) + " and " + std::to_string(n_references));
     }
     const index_t most = n_references - (options.exclude_self ? 1 : 0);
     if (k < 1 || k > most) {
-        throw value_error("knn: k is " + std::to_string(k) + ", must be between 1 and the " + std::to_string(most) + (options.exclude_self ? " other" : "") + " references");
+        throw value_error("knn: k is " + std::to_string(k) + ", must be between 1 and the " + std::to_string(most) +
+                          (options.exclude_self ? " other" : "") + " references");
     }
     const auto kernels = detail::knn_kernels::pick();
-    const bool same_view = queries.data() == references.data() && n_queries == n_references && queries.stride(0) == references.stride(0);
+    const bool same_view =
+        queries.data() == references.data() && n_queries == n_references && queries.stride(0) == references.stride(0);
     const bool zero_allowed = options.metric != knn_metric::cosine;
     const std::vector<double> query_squares = detail::knn_squared_norms(ctx, kernels, "queries", queries, zero_allowed);
-    const std::vector<double> reference_squares = same_view ? query_squares : detail::knn_squared_norms(ctx, kernels, "references", references, zero_allowed);
+    const std::vector<double> reference_squares =
+        same_view ? query_squares : detail::knn_squared_norms(ctx, kernels, "references", references, zero_allowed);
     knn_result result{tensor<std::int32_t, 2>({n_queries, k}), tensor<float, 2>({n_queries, k})};
     if (n_queries == 0) return result;
     const detail::knn_space space(kernels, queries, references, options.metric, query_squares, reference_squares);
     const bool halves = same_view && space.has_norm() && detail::knn_search::halves_pay(n_queries, k);
-    detail::knn_search search(ctx, kernels, space, n_queries, n_references, {.k = k, .exclude_self = options.exclude_self, .same_rows = halves});
+    detail::knn_search search(ctx, kernels, space, n_queries, n_references,
+                              {.k = k, .exclude_self = options.exclude_self, .same_rows = halves});
     search.run(result.index, result.distance);
     return result;
 }

@@ -36,32 +36,40 @@ struct points_by_cluster {
     tensor<double, 2> x;             // [n, d], sorted
     std::vector<std::int32_t> rows;  // sorted point → its row
     std::vector<std::int32_t> ids;   // sorted point → its cluster
-    std::vector<index_t> begin;      // cluster c holds sorted points [begin[c], begin[c + 1]); a last element repeats the end
+    std::vector<index_t>
+        begin;  // cluster c holds sorted points [begin[c], begin[c + 1]); a last element repeats the end
 
     index_t n() const { return x.extent(0); }
     index_t depth() const { return x.extent(1); }
     index_t n_clusters() const { return static_cast<index_t>(begin.size()) - 2; }
-    index_t count(index_t c) const { return begin[static_cast<std::size_t>(c + 1)] - begin[static_cast<std::size_t>(c)]; }
+    index_t count(index_t c) const {
+        return begin[static_cast<std::size_t>(c + 1)] - begin[static_cast<std::size_t>(c)];
+    }
 
     template <class T>
-    points_by_cluster(const char* op, cpu_context& ctx, tensor_view<const T, 2> points, std::span<const std::int32_t> labels, bool normalise) {
+    points_by_cluster(const char* op, cpu_context& ctx, tensor_view<const T, 2> points,
+                      std::span<const std::int32_t> labels, bool normalise) {
         const index_t n = points.extent(0), d = points.extent(1);
         if (static_cast<index_t>(labels.size()) != n) {
-            throw shape_error(std::string(op) + ": " + std::to_string(labels.size()) + " labels for points of shape " + shape_string(points));
+            throw shape_error(std::string(op) + ": " + std::to_string(labels.size()) + " labels for points of shape " +
+                              shape_string(points));
         }
-        if (n > std::numeric_limits<std::int32_t>::max()) throw value_error(std::string(op) + ": " + std::to_string(n) + " points; at most 2147483647");
+        if (n > std::numeric_limits<std::int32_t>::max())
+            throw value_error(std::string(op) + ": " + std::to_string(n) + " points; at most 2147483647");
         std::vector<std::int32_t> distinct(labels.begin(), labels.end());
         std::sort(distinct.begin(), distinct.end());
         distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
         const auto k = static_cast<index_t>(distinct.size());
         if (k < 2 || k >= n) {
-            throw value_error(std::string(op) + ": " + std::to_string(k) + " clusters among " + std::to_string(n) + " points; between 2 and one less than the points are needed");
+            throw value_error(std::string(op) + ": " + std::to_string(k) + " clusters among " + std::to_string(n) +
+                              " points; between 2 and one less than the points are needed");
         }
         check_points(op, ctx, points, normalise);
         std::vector<std::int32_t> id(labels.size());
         begin.assign(static_cast<std::size_t>(k) + 1, 0);
         for (std::size_t i = 0; i < labels.size(); ++i) {
-            id[i] = static_cast<std::int32_t>(std::lower_bound(distinct.begin(), distinct.end(), labels[i]) - distinct.begin());
+            id[i] = static_cast<std::int32_t>(std::lower_bound(distinct.begin(), distinct.end(), labels[i]) -
+                                              distinct.begin());
             ++begin[static_cast<std::size_t>(id[i]) + 1];
         }
         for (std::size_t c = 0; c < static_cast<std::size_t>(k); ++c) begin[c + 1] += begin[c];
@@ -117,9 +125,11 @@ private:
                 bool zero = true;
                 for (index_t c = 0; c < d && message.empty(); ++c) {
                     zero = zero && points(i, c) == 0;
-                    if (!std::isfinite(points(i, c))) message = "row " + std::to_string(i) + ", column " + std::to_string(c) + " is not finite";
+                    if (!std::isfinite(points(i, c)))
+                        message = "row " + std::to_string(i) + ", column " + std::to_string(c) + " is not finite";
                 }
-                if (message.empty() && zero && normalise) message = "row " + std::to_string(i) + " is zero, its cosine undefined";
+                if (message.empty() && zero && normalise)
+                    message = "row " + std::to_string(i) + " is zero, its cosine undefined";
             }
         });
         for (const std::string& message : wrong) {
@@ -137,14 +147,16 @@ inline void pack_panel(double* panel, const tensor<double, 2>& x, index_t first,
 }
 
 template <class T>
-std::vector<double> silhouettes(const char* op, cpu_context& ctx, tensor_view<const T, 2> x, std::span<const std::int32_t> labels, silhouette_metric metric) {
+std::vector<double> silhouettes(const char* op, cpu_context& ctx, tensor_view<const T, 2> x,
+                                std::span<const std::int32_t> labels, silhouette_metric metric) {
     namespace simd = ops::cpu::simd;
     const bool cosine = metric == silhouette_metric::cosine;
     const points_by_cluster points(op, ctx, x, labels, cosine);
     const auto kind = metric == silhouette_metric::euclidean   ? simd::silhouette_kind::euclidean
                       : metric == silhouette_metric::manhattan ? simd::silhouette_kind::manhattan
-                      : metric == silhouette_metric::chebyshev ? simd::silhouette_kind::chebyshev
-                                                               : simd::silhouette_kind::squared;  // halved for cosine: no ratio changes
+                      : metric == silhouette_metric::chebyshev
+                          ? simd::silhouette_kind::chebyshev
+                          : simd::silhouette_kind::squared;  // halved for cosine: no ratio changes
     const auto kernels = silhouette_kernels::pick(kind);
     const index_t n = points.n(), d = points.depth(), rows = kernels.rows;
     // A task's panels share the other points a cache-sized chunk at a time.
@@ -164,57 +176,69 @@ std::vector<double> silhouettes(const char* op, cpu_context& ctx, tensor_view<co
             auto& s = sums[static_cast<std::size_t>(q)];
             pack_panel(panels.data() + q * rows * d, points.x, first + q * rows, rows);
             std::fill(std::begin(s.nearest), std::end(s.nearest), std::numeric_limits<double>::infinity());
-            for (index_t r = 0; r < rows; ++r) s.own_cluster[r] = static_cast<double>(points.ids[static_cast<std::size_t>(std::min(first + q * rows + r, n - 1))]);
+            for (index_t r = 0; r < rows; ++r)
+                s.own_cluster[r] =
+                    static_cast<double>(points.ids[static_cast<std::size_t>(std::min(first + q * rows + r, n - 1))]);
         }
         for (index_t j0 = 0; j0 < n; j0 += chunk) {
             for (index_t q = 0; q < n_panels; ++q) {
                 auto& s = sums[static_cast<std::size_t>(q)];
-                kernels.sums({s.sum, s.own, s.nearest, s.own_cluster, &s.cluster}, d, panels.data() + q * rows * d, points.x.data(), d, points.begin.data(), j0,
-                             std::min(n, j0 + chunk));
+                kernels.sums({s.sum, s.own, s.nearest, s.own_cluster, &s.cluster}, d, panels.data() + q * rows * d,
+                             points.x.data(), d, points.begin.data(), j0, std::min(n, j0 + chunk));
             }
         }
         for (index_t i = first; i < last; ++i) {
             const auto& s = sums[static_cast<std::size_t>((i - first) / rows)];
             const index_t r = (i - first) % rows, others = points.count(points.ids[static_cast<std::size_t>(i)]) - 1;
-            const double own = others > 0 ? s.own[r] / static_cast<double>(others) : 0.0, larger = std::max(own, s.nearest[r]);
+            const double own = others > 0 ? s.own[r] / static_cast<double>(others) : 0.0,
+                         larger = std::max(own, s.nearest[r]);
             // A point alone in its cluster has no cohesion; one that coincides with all has neither.
-            result[static_cast<std::size_t>(points.rows[static_cast<std::size_t>(i)])] = others == 0 || larger == 0.0 ? 0.0 : (s.nearest[r] - own) / larger;
+            result[static_cast<std::size_t>(points.rows[static_cast<std::size_t>(i)])] =
+                others == 0 || larger == 0.0 ? 0.0 : (s.nearest[r] - own) / larger;
         }
     });
     return result;
 }
 
 template <class T>
-double mean_silhouette(const char* op, cpu_context& ctx, tensor_view<const T, 2> x, std::span<const std::int32_t> labels, silhouette_metric metric) {
+double mean_silhouette(const char* op, cpu_context& ctx, tensor_view<const T, 2> x,
+                       std::span<const std::int32_t> labels, silhouette_metric metric) {
     const std::vector<double> each = silhouettes(op, ctx, x, labels, metric);
-    const double sum = parallel_sum<double>(ctx, static_cast<index_t>(each.size()), 1024, [&](index_t begin, index_t end) {
-        double s = 0.0;
-        for (index_t i = begin; i < end; ++i) s += each[static_cast<std::size_t>(i)];
-        return s;
-    });
+    const double sum =
+        parallel_sum<double>(ctx, static_cast<index_t>(each.size()), 1024, [&](index_t begin, index_t end) {
+            double s = 0.0;
+            for (index_t i = begin; i < end; ++i) s += each[static_cast<std::size_t>(i)];
+            return s;
+        });
     return sum / static_cast<double>(each.size());
 }
 
 template <class T>
-double calinski_harabasz(const char* op, cpu_context& ctx, tensor_view<const T, 2> x, std::span<const std::int32_t> labels) {
+double calinski_harabasz(const char* op, cpu_context& ctx, tensor_view<const T, 2> x,
+                         std::span<const std::int32_t> labels) {
     const points_by_cluster points(op, ctx, x, labels, false);
     const tensor<double, 2> centres = points.centres(ctx);
     const index_t k = points.n_clusters(), d = points.depth(), n = points.n();
     std::vector<double> mean(static_cast<std::size_t>(d), 0.0);
     for (index_t c = 0; c < k; ++c) {
-        for (index_t p = 0; p < d; ++p) mean[static_cast<std::size_t>(p)] += static_cast<double>(points.count(c)) / static_cast<double>(n) * centres(c, p);
+        for (index_t p = 0; p < d; ++p)
+            mean[static_cast<std::size_t>(p)] +=
+                static_cast<double>(points.count(c)) / static_cast<double>(n) * centres(c, p);
     }
     double between = 0.0;
     for (index_t c = 0; c < k; ++c) {
         double squares = 0.0;
-        for (index_t p = 0; p < d; ++p) squares += (centres(c, p) - mean[static_cast<std::size_t>(p)]) * (centres(c, p) - mean[static_cast<std::size_t>(p)]);
+        for (index_t p = 0; p < d; ++p)
+            squares += (centres(c, p) - mean[static_cast<std::size_t>(p)]) *
+                       (centres(c, p) - mean[static_cast<std::size_t>(p)]);
         between += static_cast<double>(points.count(c)) * squares;
     }
     const double within = parallel_sum<double>(ctx, n, 256, [&](index_t begin, index_t end) {
         double squares = 0.0;
         for (index_t i = begin; i < end; ++i) {
             const index_t c = points.ids[static_cast<std::size_t>(i)];
-            for (index_t p = 0; p < d; ++p) squares += (points.x(i, p) - centres(c, p)) * (points.x(i, p) - centres(c, p));
+            for (index_t p = 0; p < d; ++p)
+                squares += (points.x(i, p) - centres(c, p)) * (points.x(i, p) - centres(c, p));
         }
         return squares;
     });
@@ -222,26 +246,31 @@ double calinski_harabasz(const char* op, cpu_context& ctx, tensor_view<const T, 
 }
 
 template <class T>
-double davies_bouldin(const char* op, cpu_context& ctx, tensor_view<const T, 2> x, std::span<const std::int32_t> labels) {
+double davies_bouldin(const char* op, cpu_context& ctx, tensor_view<const T, 2> x,
+                      std::span<const std::int32_t> labels) {
     constexpr double k_close_to_zero = 1e-8;
     const points_by_cluster points(op, ctx, x, labels, false);
     const tensor<double, 2> centres = points.centres(ctx);
     const index_t k = points.n_clusters(), d = points.depth();
     const auto kernels = silhouette_kernels::pick(ops::cpu::simd::silhouette_kind::euclidean);
     const index_t rows = kernels.rows;
-    std::vector<double> distance(static_cast<std::size_t>(points.n())), scatter(static_cast<std::size_t>(k + rows), 0.0);
+    std::vector<double> distance(static_cast<std::size_t>(points.n())),
+        scatter(static_cast<std::size_t>(k + rows), 0.0);
     parallel_for(ctx, points.n(), 256, [&](index_t begin, index_t end) {
         for (index_t i = begin; i < end; ++i) {
             const index_t c = points.ids[static_cast<std::size_t>(i)];
             double squares = 0.0;
-            for (index_t p = 0; p < d; ++p) squares += (points.x(i, p) - centres(c, p)) * (points.x(i, p) - centres(c, p));
+            for (index_t p = 0; p < d; ++p)
+                squares += (points.x(i, p) - centres(c, p)) * (points.x(i, p) - centres(c, p));
             distance[static_cast<std::size_t>(i)] = std::sqrt(squares);
         }
     });
     double widest = 0.0;
     for (index_t c = 0; c < k; ++c) {
         double& s = scatter[static_cast<std::size_t>(c)];
-        for (index_t i = points.begin[static_cast<std::size_t>(c)]; i < points.begin[static_cast<std::size_t>(c + 1)]; ++i) s += distance[static_cast<std::size_t>(i)];
+        for (index_t i = points.begin[static_cast<std::size_t>(c)]; i < points.begin[static_cast<std::size_t>(c + 1)];
+             ++i)
+            s += distance[static_cast<std::size_t>(i)];
         s /= static_cast<double>(points.count(c));
         widest = std::max(widest, s);
     }
@@ -249,7 +278,8 @@ double davies_bouldin(const char* op, cpu_context& ctx, tensor_view<const T, 2> 
     parallel_for(ctx, k, rows, [&](index_t begin, index_t) {
         std::vector<double> panel(static_cast<std::size_t>(rows * d));
         pack_panel(panel.data(), centres, begin, rows);
-        kernels.ratios(ratio.data() + begin, farthest.data() + begin, d, panel.data(), scatter.data() + begin, centres.data(), d, scatter.data(), k);
+        kernels.ratios(ratio.data() + begin, farthest.data() + begin, d, panel.data(), scatter.data() + begin,
+                       centres.data(), d, scatter.data(), k);
     });
     double sum = 0.0, largest = 0.0;
     for (index_t c = 0; c < k; ++c) {
@@ -276,18 +306,24 @@ double davies_bouldin(const char* op, cpu_context& ctx, tensor_view<const T, 2> 
 /// Same bits for any number of threads. Cost: 3·n²·d FLOP in double; 8·n·d bytes of memory.
 /// Throws shape_error when labels and rows differ in number; value_error unless there are between 2 and n − 1 clusters, for a value
 /// that is not finite (its row and column are named) and, under cosine, for a zero row.
-inline std::vector<double> silhouette_samples(cpu_context& ctx, tensor_view<const float, 2> x, std::span<const std::int32_t> labels, silhouette_metric metric = silhouette_metric::euclidean) {
+inline std::vector<double> silhouette_samples(cpu_context& ctx, tensor_view<const float, 2> x,
+                                              std::span<const std::int32_t> labels,
+                                              silhouette_metric metric = silhouette_metric::euclidean) {
     return detail::silhouettes("silhouette_samples", ctx, x, labels, metric);
 }
-inline std::vector<double> silhouette_samples(cpu_context& ctx, tensor_view<const double, 2> x, std::span<const std::int32_t> labels, silhouette_metric metric = silhouette_metric::euclidean) {
+inline std::vector<double> silhouette_samples(cpu_context& ctx, tensor_view<const double, 2> x,
+                                              std::span<const std::int32_t> labels,
+                                              silhouette_metric metric = silhouette_metric::euclidean) {
     return detail::silhouettes("silhouette_samples", ctx, x, labels, metric);
 }
 
 /// Mean silhouette of all points.
-inline double silhouette_score(cpu_context& ctx, tensor_view<const float, 2> x, std::span<const std::int32_t> labels, silhouette_metric metric = silhouette_metric::euclidean) {
+inline double silhouette_score(cpu_context& ctx, tensor_view<const float, 2> x, std::span<const std::int32_t> labels,
+                               silhouette_metric metric = silhouette_metric::euclidean) {
     return detail::mean_silhouette("silhouette_score", ctx, x, labels, metric);
 }
-inline double silhouette_score(cpu_context& ctx, tensor_view<const double, 2> x, std::span<const std::int32_t> labels, silhouette_metric metric = silhouette_metric::euclidean) {
+inline double silhouette_score(cpu_context& ctx, tensor_view<const double, 2> x, std::span<const std::int32_t> labels,
+                               silhouette_metric metric = silhouette_metric::euclidean) {
     return detail::mean_silhouette("silhouette_score", ctx, x, labels, metric);
 }
 
@@ -299,7 +335,8 @@ inline double silhouette_score(cpu_context& ctx, tensor_view<const double, 2> x,
 inline double calinski_harabasz(cpu_context& ctx, tensor_view<const float, 2> x, std::span<const std::int32_t> labels) {
     return detail::calinski_harabasz("calinski_harabasz", ctx, x, labels);
 }
-inline double calinski_harabasz(cpu_context& ctx, tensor_view<const double, 2> x, std::span<const std::int32_t> labels) {
+inline double calinski_harabasz(cpu_context& ctx, tensor_view<const double, 2> x,
+                                std::span<const std::int32_t> labels) {
     return detail::calinski_harabasz("calinski_harabasz", ctx, x, labels);
 }
 

@@ -74,16 +74,18 @@ inline std::vector<std::int32_t> distinct_labels(std::span<const std::int32_t> l
         std::sort(distinct.begin(), distinct.end());
         distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
         for (std::size_t i = 0; i < labels.size(); ++i) {
-            ids[i] = static_cast<std::int32_t>(std::lower_bound(distinct.begin(), distinct.end(), labels[i]) - distinct.begin());
+            ids[i] = static_cast<std::int32_t>(std::lower_bound(distinct.begin(), distinct.end(), labels[i]) -
+                                               distinct.begin());
         }
     }
     return distinct;
 }
 
-inline contingency_table contingency(const char* op, std::span<const std::int32_t> labels_true, std::span<const std::int32_t> labels_pred) {
+inline contingency_table contingency(const char* op, std::span<const std::int32_t> labels_true,
+                                     std::span<const std::int32_t> labels_pred) {
     if (labels_true.size() != labels_pred.size()) {
-        throw value_error(std::string(op) + ": labels_true has " + std::to_string(labels_true.size()) + " labels, labels_pred " +
-                          std::to_string(labels_pred.size()) + "; they must be as many");
+        throw value_error(std::string(op) + ": labels_true has " + std::to_string(labels_true.size()) +
+                          " labels, labels_pred " + std::to_string(labels_pred.size()) + "; they must be as many");
     }
     contingency_table t;
     t.n = static_cast<std::int64_t>(labels_true.size());
@@ -99,7 +101,8 @@ inline contingency_table contingency(const char* op, std::span<const std::int32_
     std::partial_sum(t.row_sums.begin(), t.row_sums.end(), begin.begin() + 1);
     std::vector<std::int32_t> by_row(rows.size());
     std::vector<std::int64_t> at(begin.begin(), begin.end() - 1);
-    for (std::size_t i = 0; i < rows.size(); ++i) by_row[static_cast<std::size_t>(at[static_cast<std::size_t>(rows[i])]++)] = columns[i];
+    for (std::size_t i = 0; i < rows.size(); ++i)
+        by_row[static_cast<std::size_t>(at[static_cast<std::size_t>(rows[i])]++)] = columns[i];
     std::vector<std::int64_t> counts(t.column_labels.size(), 0);
     std::vector<std::int32_t> met;
     for (std::size_t r = 0; r < t.row_labels.size(); ++r) {
@@ -121,7 +124,8 @@ inline contingency_table contingency(const char* op, std::span<const std::int32_
 inline double entropy(const std::vector<std::int64_t>& sizes, std::int64_t n) {
     compensated_sum h;
     const auto items = static_cast<double>(n);
-    for (const std::int64_t size : sizes) h.add(static_cast<double>(size) / items * std::log(items / static_cast<double>(size)));
+    for (const std::int64_t size : sizes)
+        h.add(static_cast<double>(size) / items * std::log(items / static_cast<double>(size)));
     return h.value();
 }
 
@@ -131,7 +135,8 @@ inline double mutual_information(const contingency_table& t) {
     const auto n = static_cast<double>(t.n);
     for (const auto& c : t.cells) {
         const auto count = static_cast<double>(c.count);
-        const double by_chance = static_cast<double>(t.row_sums[static_cast<std::size_t>(c.row)]) * static_cast<double>(t.column_sums[static_cast<std::size_t>(c.column)]);
+        const double by_chance = static_cast<double>(t.row_sums[static_cast<std::size_t>(c.row)]) *
+                                 static_cast<double>(t.column_sums[static_cast<std::size_t>(c.column)]);
         mi.add(count / n * std::log(n * count / by_chance));
     }
     return std::max(0.0, mi.value());
@@ -139,10 +144,14 @@ inline double mutual_information(const contingency_table& t) {
 
 inline double normalizing_mean(double a, double b, mutual_information_normalizer kind) {
     switch (kind) {
-        case mutual_information_normalizer::min: return std::min(a, b);
-        case mutual_information_normalizer::max: return std::max(a, b);
-        case mutual_information_normalizer::geometric: return std::sqrt(a * b);
-        default: return 0.5 * (a + b);
+    case mutual_information_normalizer::min:
+        return std::min(a, b);
+    case mutual_information_normalizer::max:
+        return std::max(a, b);
+    case mutual_information_normalizer::geometric:
+        return std::sqrt(a * b);
+    default:
+        return 0.5 * (a + b);
     }
 }
 
@@ -169,7 +178,9 @@ inline double completeness(const contingency_table& t) {
     return t.rows_are_pure() ? 1.0 : t.n_columns() == 1 ? 1.0 : mutual_information(t) / entropy(t.column_sums, t.n);
 }
 inline double v_measure(double homogeneity, double completeness, double beta) {
-    return homogeneity + completeness == 0.0 ? 0.0 : (1.0 + beta) * homogeneity * completeness / (beta * homogeneity + completeness);
+    return homogeneity + completeness == 0.0
+               ? 0.0
+               : (1.0 + beta) * homogeneity * completeness / (beta * homogeneity + completeness);
 }
 
 /// Ordered pairs of items: together in both labelings, in the first, in the second. Integers, so exact below 3·10⁹ items.
@@ -210,7 +221,8 @@ inline void check_beta(const char* op, double beta) {
 
 /// How often each label of one labeling meets each of the other.
 /// Throws value_error when the lengths differ, as all functions below. Cost: O(n), O(n log n) for labels far apart.
-inline contingency_table contingency(std::span<const std::int32_t> labels_true, std::span<const std::int32_t> labels_pred) {
+inline contingency_table contingency(std::span<const std::int32_t> labels_true,
+                                     std::span<const std::int32_t> labels_pred) {
     return detail::contingency("contingency", labels_true, labels_pred);
 }
 
@@ -228,19 +240,24 @@ inline double mutual_info(std::span<const std::int32_t> labels_true, std::span<c
 /// labeling, but not both, has a single cluster or only singletons.
 /// Accurate to 1e-12 or better where scikit-learn, which sums R·C pairs of clusters naively, is to 1e-10.
 /// Cost: O(n) + the pairs of distinct cluster sizes, at most 2n; 100,000 items in 5,000 clusters take milliseconds.
-inline double adjusted_mutual_info(std::span<const std::int32_t> labels_true, std::span<const std::int32_t> labels_pred,
-                                   mutual_information_normalizer normalizer = mutual_information_normalizer::arithmetic) {
-    return detail::adjusted_mutual_info(detail::contingency("adjusted_mutual_info", labels_true, labels_pred), normalizer);
+inline double adjusted_mutual_info(
+    std::span<const std::int32_t> labels_true, std::span<const std::int32_t> labels_pred,
+    mutual_information_normalizer normalizer = mutual_information_normalizer::arithmetic) {
+    return detail::adjusted_mutual_info(detail::contingency("adjusted_mutual_info", labels_true, labels_pred),
+                                        normalizer);
 }
 
 /// I / mean(H_true, H_pred), in [0, 1].
-inline double normalized_mutual_info(std::span<const std::int32_t> labels_true, std::span<const std::int32_t> labels_pred,
-                                     mutual_information_normalizer normalizer = mutual_information_normalizer::arithmetic) {
-    return detail::normalized_mutual_info(detail::contingency("normalized_mutual_info", labels_true, labels_pred), normalizer);
+inline double normalized_mutual_info(
+    std::span<const std::int32_t> labels_true, std::span<const std::int32_t> labels_pred,
+    mutual_information_normalizer normalizer = mutual_information_normalizer::arithmetic) {
+    return detail::normalized_mutual_info(detail::contingency("normalized_mutual_info", labels_true, labels_pred),
+                                          normalizer);
 }
 
 /// Agreement on pairs of items, adjusted for chance (Hubert and Arabie, J. Classification 2, 1985); 1 for empty labelings.
-inline double adjusted_rand_index(std::span<const std::int32_t> labels_true, std::span<const std::int32_t> labels_pred) {
+inline double adjusted_rand_index(std::span<const std::int32_t> labels_true,
+                                  std::span<const std::int32_t> labels_pred) {
     return detail::adjusted_rand_index(detail::contingency("adjusted_rand_index", labels_true, labels_pred));
 }
 
@@ -256,7 +273,8 @@ inline double completeness(std::span<const std::int32_t> labels_true, std::span<
 
 /// V = (1 + beta)·h·c / (beta·h + c) of homogeneity h and completeness c; beta > 1 weighs completeness more. Throws value_error
 /// for beta < 0.
-inline double v_measure(std::span<const std::int32_t> labels_true, std::span<const std::int32_t> labels_pred, double beta = 1.0) {
+inline double v_measure(std::span<const std::int32_t> labels_true, std::span<const std::int32_t> labels_pred,
+                        double beta = 1.0) {
     detail::check_beta("v_measure", beta);
     const auto t = detail::contingency("v_measure", labels_true, labels_pred);
     return detail::v_measure(detail::homogeneity(t), detail::completeness(t), beta);
@@ -276,7 +294,8 @@ struct clustering_report {
 };
 
 /// Throws value_error when the lengths differ.
-inline clustering_report clustering_scores(std::span<const std::int32_t> labels_true, std::span<const std::int32_t> labels_pred) {
+inline clustering_report clustering_scores(std::span<const std::int32_t> labels_true,
+                                           std::span<const std::int32_t> labels_pred) {
     const auto t = detail::contingency("clustering_scores", labels_true, labels_pred);
     constexpr auto arithmetic = mutual_information_normalizer::arithmetic;
     clustering_report r{.n_items = t.n, .n_classes = t.n_rows(), .n_clusters = t.n_columns()};

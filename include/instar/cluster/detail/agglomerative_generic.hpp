@@ -65,8 +65,8 @@ private:
     std::vector<std::size_t> place_;  // of each key in it
 };
 
-template <linkage L, class T>
-std::vector<merge_record> generic_linkage(cpu_context& ctx, linkage_matrix<T>& d, const linkage_progress& progress) {
+template <class T>
+std::vector<merge_record> generic_linkage(cpu_context& ctx, linkage_matrix<T>& d, linkage l, const linkage_progress& progress) {
     const index_t n = d.n();
     std::vector<std::int32_t> members(static_cast<std::size_t>(n), 1), neighbour(static_cast<std::size_t>(n - 1));
     std::vector<double> least(static_cast<std::size_t>(n - 1));
@@ -109,7 +109,7 @@ std::vector<merge_record> generic_linkage(cpu_context& ctx, linkage_matrix<T>& d
         for (index_t z = 0; z < n; ++z) {
             if (members[static_cast<std::size_t>(z)] == 0 || z == i_y) continue;
             T& at = d(z, i_y);
-            const double merged = merged_distance<L>(static_cast<double>(d(z, i_x)), static_cast<double>(at), height, n_x, n_y,
+            const double merged = merged_distance(l, static_cast<double>(d(z, i_x)), static_cast<double>(at), height, n_x, n_y,
                                                      static_cast<double>(members[static_cast<std::size_t>(z)]));
             // The square under the root may fall below zero by rounding, where it is zero.
             at = static_cast<T>(merged >= 0.0 ? merged : 0.0);

@@ -20,14 +20,14 @@
 
 namespace instar::cluster::detail {
 
-/// Clusters over a matrix; L is ward, average, complete, single or weighted.
-template <linkage L, class T>
+/// Clusters over a matrix, for every linkage but centroid and median.
+template <class T>
 class agglomerative_matrix {
 public:
     static constexpr index_t k_capacity = 16;
 
-    agglomerative_matrix(cpu_context& ctx, linkage_matrix<T> matrix)
-        : ctx_(ctx), matrix_(std::move(matrix)), n_alive_(matrix_.n()), lists_(matrix_.n(), std::min(k_capacity, std::max<index_t>(matrix_.n() - 1, 1)), slack()),
+    agglomerative_matrix(cpu_context& ctx, linkage_matrix<T> matrix, linkage l)
+        : ctx_(ctx), linkage_(l), matrix_(std::move(matrix)), n_alive_(matrix_.n()), lists_(matrix_.n(), std::min(k_capacity, std::max<index_t>(matrix_.n() - 1, 1)), slack()),
           members_(static_cast<std::size_t>(matrix_.n()), 1), place_(members_.size()), slot_(members_.size()) {
         std::iota(place_.begin(), place_.end(), 0);
         std::iota(slot_.begin(), slot_.end(), 0);
@@ -74,10 +74,10 @@ private:
 
     /// See linkage_centers::least_after_merge.
     double least_after_merge(double d_a, double d_b, double d_ab, double n_a, double n_b) const {
-        if constexpr (L == linkage::complete) return std::max(d_a, d_b);
-        if constexpr (L == linkage::single) return std::min(d_a, d_b);
-        if constexpr (L == linkage::weighted) return 0.5 * (d_a + d_b);
-        if constexpr (L == linkage::average) return (n_a * d_a + n_b * d_b) / (n_a + n_b);
+        if (linkage_ == linkage::complete) return std::max(d_a, d_b);
+        if (linkage_ == linkage::single) return std::min(d_a, d_b);
+        if (linkage_ == linkage::weighted) return 0.5 * (d_a + d_b);
+        if (linkage_ == linkage::average) return (n_a * d_a + n_b * d_b) / (n_a + n_b);
         const auto bound = [&](double n) { return ((n_a + n) * d_a * d_a + (n_b + n) * d_b * d_b - n * d_ab * d_ab) / (n_a + n_b + n); };
         return d_a == k_infinity || d_b == k_infinity ? k_infinity : std::sqrt(std::max(0.0, std::min(bound(1.0), bound(static_cast<double>(members_.size())))));
     }
@@ -86,12 +86,17 @@ private:
     void update(std::int32_t a, std::int32_t b, double height) {
         const index_t n = matrix_.n(), i_a = place(a), i_b = place(b);
         const auto n_a = static_cast<double>(members_[static_cast<std::size_t>(a)]), n_b = static_cast<double>(members_[static_cast<std::size_t>(b)]);
-        parallel_for(ctx_, n, 8192, [&](index_t begin, index_t end) {
+        constexpr index_t k_ahead = 16;  // above the diagonal every element is in another page, where no hardware looks ahead
+        parallel_for(ctx_, n, 2048, [&](index_t begin, index_t end) {
             for (index_t i = begin; i < end; ++i) {
+                if (i + k_ahead < i_b) {
+                    __builtin_prefetch(&matrix_(i + k_ahead, i_b), 1);
+                    if (i + k_ahead < i_a) __builtin_prefetch(&matrix_(i + k_ahead, i_a));
+                }
                 const std::int32_t members = members_[static_cast<std::size_t>(slot_[static_cast<std::size_t>(i)])];
                 if (members == 0 || i == i_a || i == i_b) continue;
                 T& d = matrix_(i, i_b);
-                d = static_cast<T>(merged_distance<L>(static_cast<double>(matrix_(i, i_a)), static_cast<double>(d), height, n_a, n_b, static_cast<double>(members)));
+                d = static_cast<T>(merged_distance(linkage_, static_cast<double>(matrix_(i, i_a)), static_cast<double>(d), height, n_a, n_b, static_cast<double>(members)));
             }
         });
     }
@@ -136,6 +141,7 @@ private:
     static constexpr double k_infinity = std::numeric_limits<double>::infinity();
 
     cpu_context& ctx_;
+    linkage linkage_;
     linkage_matrix<T> matrix_;
     index_t n_alive_;
     linkage_candidates lists_;
@@ -174,16 +180,10 @@ std::vector<merge_record> spanning_tree_of_matrix(const linkage_matrix<T>& matri
 template <class T>
 dendrogram linkage_over_matrix(cpu_context& ctx, linkage_matrix<T> matrix, linkage l, const linkage_progress& progress) {
     const index_t n = matrix.n();
-    return with_linkage(l, [&]<linkage L>() {
-        if constexpr (L == linkage::single) {
-            return make_dendrogram(n, spanning_tree_of_matrix(matrix, progress), true, child_order::ascending);
-        } else if constexpr (L == linkage::centroid || L == linkage::median) {
-            return make_dendrogram(n, generic_linkage<L>(ctx, matrix, progress), false, child_order::ascending);
-        } else {
-            agglomerative_matrix<L, T> clusters(ctx, std::move(matrix));
-            return make_dendrogram(n, nearest_neighbour_chain(clusters, n, progress), true, child_order::ascending);
-        }
-    });
+    if (l == linkage::single) return make_dendrogram(n, spanning_tree_of_matrix(matrix, progress), true, child_order::ascending);
+    if (l == linkage::centroid || l == linkage::median) return make_dendrogram(n, generic_linkage(ctx, matrix, l, progress), false, child_order::ascending);
+    agglomerative_matrix<T> clusters(ctx, std::move(matrix), l);
+    return make_dendrogram(n, nearest_neighbour_chain(clusters, n, progress), true, child_order::ascending);
 }
 
 }  // namespace instar::cluster::detail

@@ -20,12 +20,14 @@ INSTAR_ALWAYS_INLINE std::uint32_t knn_bits(i32 mask) {
 }
 
 /// Appends the lanes whose bits are set. May write k_lanes elements.
-INSTAR_ALWAYS_INLINE index_t knn_collect(std::uint32_t bits, f32 x, index_t column, index_t n, std::int32_t* columns, float* lows) {
+INSTAR_ALWAYS_INLINE index_t knn_collect(std::uint32_t bits, f32 x, index_t column, index_t n, std::int32_t* columns,
+                                         float* lows) {
 #if INSTAR_SIMD_LEVEL == 4
     // Without a branch, which could not be predicted; to registers, because compressing to memory is slow on some processors.
     const auto mask = static_cast<std::uint16_t>(bits);
     store(lows + n, __builtin_ia32_compresssf512_mask(x, f32{}, mask));
-    store(columns + n, (i32)__builtin_ia32_compresssi512_mask(iota() + broadcast(static_cast<std::int32_t>(column)), i32{}, mask));
+    store(columns + n,
+          (i32)__builtin_ia32_compresssi512_mask(iota() + broadcast(static_cast<std::int32_t>(column)), i32{}, mask));
     return n + __builtin_popcount(bits);
 #else
     if (bits == 0) return n;
@@ -54,7 +56,8 @@ INSTAR_ALWAYS_INLINE f64 knn_rounded(f64 x) {
 
 /// c[rows, columns] = a · bᵀ over `depth` coordinates. a: packed by knn_pack_queries; b: by knn_pack_references, of which there are
 /// packed_columns; columns is a multiple of k_gemm_columns.
-inline void knn_products(float* c, index_t ldc, index_t rows, index_t columns, index_t depth, const float* a, const float* b, index_t packed_columns) {
+inline void knn_products(float* c, index_t ldc, index_t rows, index_t columns, index_t depth, const float* a,
+                         const float* b, index_t packed_columns) {
     using tiles = detail::gemm_tiles<std::make_integer_sequence<int, k_gemm_rows>>;
     const index_t step = gemm_block_depth(depth), n_panels = (rows + k_gemm_rows - 1) / k_gemm_rows;
     index_t p0 = 0;
@@ -63,7 +66,8 @@ inline void knn_products(float* c, index_t ldc, index_t rows, index_t columns, i
         for (index_t j = 0; j < columns; j += k_gemm_columns) {
             for (index_t q = 0; q < n_panels; ++q) {
                 const index_t r0 = gemm_panel(rows, q, n_panels), r1 = gemm_panel(rows, q + 1, n_panels);
-                tiles::table[r1 - r0 - 1][1](n, a + p0 * rows + r0 * n, b + p0 * packed_columns + j * n, k_gemm_columns, c + r0 * ldc + j, ldc, k_gemm_columns, p0 > 0, nullptr);
+                tiles::table[r1 - r0 - 1][1](n, a + p0 * rows + r0 * n, b + p0 * packed_columns + j * n, k_gemm_columns,
+                                             c + r0 * ldc + j, ldc, k_gemm_columns, p0 > 0, nullptr);
             }
         }
         p0 = p1;
@@ -74,14 +78,16 @@ inline void knn_products(float* c, index_t ldc, index_t rows, index_t columns, i
 inline void knn_pack_queries(float* out, const float* x, index_t rows, index_t depth) {
     const gemm_problem g{.m = rows, .k = depth, .a = x, .lda = depth};
     const index_t step = gemm_block_depth(depth), n_panels = (rows + k_gemm_rows - 1) / k_gemm_rows;
-    for (index_t p = 0; p < depth; p += step) gemm_pack_a(out + p * rows, g, 0, rows, n_panels, p, p + step < depth ? p + step : depth);
+    for (index_t p = 0; p < depth; p += step)
+        gemm_pack_a(out + p * rows, g, 0, rows, n_panels, p, p + step < depth ? p + step : depth);
 }
 
 /// The same as columns, of which there is room for `columns`.
 inline void knn_pack_references(float* out, const float* x, index_t rows, index_t columns, index_t depth) {
     const gemm_problem g{.n = rows, .k = depth, .b = x, .ldb = depth, .transpose_b = true};
     const index_t step = gemm_block_depth(depth);
-    for (index_t p = 0; p < depth; p += step) gemm_pack_b(out + p * columns, g, 0, rows, p, p + step < depth ? p + step : depth);
+    for (index_t p = 0; p < depth; p += step)
+        gemm_pack_b(out + p * columns, g, 0, rows, p, p + step < depth ? p + step : depth);
 }
 
 /// out = factor · x − shift in float, computed in double. Returns Σ (factor · x − shift)².
@@ -90,11 +96,13 @@ inline double knn_center(float* out, const float* x, const double* shift, double
     const f64 f = broadcast(factor);
     index_t i = 0;
     for (; i + 2 * k_lanes_f64 <= n; i += 2 * k_lanes_f64) {
-        const f64 a = fma(detail::load_f64(x + i), f, -load(shift + i)), b = fma(detail::load_f64(x + i + k_lanes_f64), f, -load(shift + i + k_lanes_f64));
+        const f64 a = fma(detail::load_f64(x + i), f, -load(shift + i)),
+                  b = fma(detail::load_f64(x + i + k_lanes_f64), f, -load(shift + i + k_lanes_f64));
         s0 = fma(a, a, s0);
         s1 = fma(b, b, s1);
         *reinterpret_cast<detail::f32_half_unaligned*>(out + i) = __builtin_convertvector(a, detail::f32_half);
-        *reinterpret_cast<detail::f32_half_unaligned*>(out + i + k_lanes_f64) = __builtin_convertvector(b, detail::f32_half);
+        *reinterpret_cast<detail::f32_half_unaligned*>(out + i + k_lanes_f64) =
+            __builtin_convertvector(b, detail::f32_half);
     }
     double sum = reduce_add(s0 + s1);
     for (; i < n; ++i) {
@@ -138,17 +146,21 @@ inline double knn_squared_difference(const float* a, const float* b, index_t n, 
 
 /// Columns j < n with (base[j] − products[j]) − error · norm[j] < threshold, and that difference. n is a multiple of
 /// 2 · k_lanes; a column that is not there has base +inf. Returns their number; up to k_lanes elements past it may be written.
-inline index_t knn_scan(const float* products, const float* base, const float* norm, float error, float threshold, index_t n, std::int32_t* columns, float* lows) {
+inline index_t knn_scan(const float* products, const float* base, const float* norm, float error, float threshold,
+                        index_t n, std::int32_t* columns, float* lows) {
     // No difference is NaN: rows are finite, and what fills the last panel is.
     const f32 e = broadcast(-error), t = broadcast(threshold);
     index_t found = 0, j = 0;
     f32 x[4];
     for (; j + 4 * k_lanes <= n; j += 4 * k_lanes) {
 #pragma GCC unroll 4
-        for (index_t v = 0; v < 4; ++v) x[v] = fma(e, load(norm + j + v * k_lanes), load(base + j + v * k_lanes) - load(products + j + v * k_lanes));
+        for (index_t v = 0; v < 4; ++v)
+            x[v] =
+                fma(e, load(norm + j + v * k_lanes), load(base + j + v * k_lanes) - load(products + j + v * k_lanes));
         if (detail::knn_bits(min(min(x[0], x[1]), min(x[2], x[3])) < t) == 0) continue;
 #pragma GCC unroll 4
-        for (index_t v = 0; v < 4; ++v) found = detail::knn_collect(detail::knn_bits(x[v] < t), x[v], j + v * k_lanes, found, columns, lows);
+        for (index_t v = 0; v < 4; ++v)
+            found = detail::knn_collect(detail::knn_bits(x[v] < t), x[v], j + v * k_lanes, found, columns, lows);
     }
     for (; j < n; j += k_lanes) {
         x[0] = fma(e, load(norm + j), load(base + j) - load(products + j));
@@ -158,8 +170,8 @@ inline index_t knn_scan(const float* products, const float* base, const float* n
 }
 
 /// The same with the sides exchanged: the row is the reference, with its base and norm, and the columns are queries.
-inline index_t knn_scan_queries(const float* products, float base, float norm, const float* errors, const float* thresholds, index_t n, std::int32_t* columns,
-                                float* lows) {
+inline index_t knn_scan_queries(const float* products, float base, float norm, const float* errors,
+                                const float* thresholds, index_t n, std::int32_t* columns, float* lows) {
     const f32 b = broadcast(base), m = broadcast(-norm);
     index_t found = 0, j = 0;
     f32 x[4];
@@ -172,7 +184,8 @@ inline index_t knn_scan_queries(const float* products, float base, float norm, c
         }
         if (detail::knn_bits((below[0] | below[1]) | (below[2] | below[3])) == 0) continue;
 #pragma GCC unroll 4
-        for (index_t v = 0; v < 4; ++v) found = detail::knn_collect(detail::knn_bits(below[v]), x[v], j + v * k_lanes, found, columns, lows);
+        for (index_t v = 0; v < 4; ++v)
+            found = detail::knn_collect(detail::knn_bits(below[v]), x[v], j + v * k_lanes, found, columns, lows);
     }
     for (; j < n; j += k_lanes) {
         x[0] = fma(m, load(errors + j), b - load(products + j));
@@ -192,7 +205,8 @@ inline float knn_kth_bound(const float* x, index_t n, index_t k, std::int32_t* s
     index_t i = 0;
     for (; i < n; i += k_lanes) {
         const index_t m = n - i < k_lanes ? n - i : k_lanes;
-        const i32 bits = as_i32(load_partial(x + i, m)), order = bits ^ ((bits >> 31) & 0x7fffffff), there = first_lanes(m);
+        const i32 bits = as_i32(load_partial(x + i, m)), order = bits ^ ((bits >> 31) & 0x7fffffff),
+                  there = first_lanes(m);
         store(scratch + i, select(there, order, broadcast(k_none)));
         low = select(there & (order < low), order, low);
         high = select(there & (order > high), order, high);
@@ -235,7 +249,8 @@ inline index_t knn_keep(float* lows, float* highs, std::int32_t* references, ind
         const index_t room = __builtin_popcount(bits);
         store_partial(lows + kept, __builtin_ia32_compresssf512_mask(low, f32{}, mask), room);
         store_partial(highs + kept, __builtin_ia32_compresssf512_mask(high, f32{}, mask), room);
-        store_partial(reinterpret_cast<float*>(references + kept), as_f32((i32)__builtin_ia32_compresssi512_mask(reference, i32{}, mask)), room);
+        store_partial(reinterpret_cast<float*>(references + kept),
+                      as_f32((i32)__builtin_ia32_compresssi512_mask(reference, i32{}, mask)), room);
         kept += room;
     }
 #else

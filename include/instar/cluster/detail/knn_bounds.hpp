@@ -50,20 +50,26 @@ inline float float_beyond(double x) { return std::nextafter(float_above(x), std:
 
 /// ‖x‖² of every row, in double. Throws value_error for a row that is not finite (and names the column), or is zero when that is
 /// not allowed.
-inline std::vector<double> knn_squared_norms(cpu_context& ctx, const knn_kernels& kernels, const char* argument, tensor_view<const float, 2> x, bool zero_allowed) {
+inline std::vector<double> knn_squared_norms(cpu_context& ctx, const knn_kernels& kernels, const char* argument,
+                                             tensor_view<const float, 2> x, bool zero_allowed) {
     std::vector<double> norms(static_cast<std::size_t>(x.extent(0)));
     parallel_for(ctx, x.extent(0), 256, [&](index_t begin, index_t end) {
-        for (index_t r = begin; r < end; ++r) norms[static_cast<std::size_t>(r)] = kernels.dot(x.data() + r * x.stride(0), x.data() + r * x.stride(0), x.extent(1));
+        for (index_t r = begin; r < end; ++r)
+            norms[static_cast<std::size_t>(r)] =
+                kernels.dot(x.data() + r * x.stride(0), x.data() + r * x.stride(0), x.extent(1));
     });
     // Squares of floats do not overflow in double, so a norm is finite exactly when the row is.
     for (index_t r = 0; r < x.extent(0); ++r) {
         if (std::isfinite(norms[static_cast<std::size_t>(r)])) continue;
         index_t c = 0;
         while (std::isfinite(x(r, c))) ++c;
-        throw value_error(std::string("knn: ") + argument + " row " + std::to_string(r) + ", column " + std::to_string(c) + " is not finite");
+        throw value_error(std::string("knn: ") + argument + " row " + std::to_string(r) + ", column " +
+                          std::to_string(c) + " is not finite");
     }
     for (index_t r = 0; r < x.extent(0) && !zero_allowed; ++r) {
-        if (norms[static_cast<std::size_t>(r)] == 0.0) throw value_error(std::string("knn: ") + argument + " row " + std::to_string(r) + " is zero, its cosine undefined");
+        if (norms[static_cast<std::size_t>(r)] == 0.0)
+            throw value_error(std::string("knn: ") + argument + " row " + std::to_string(r) +
+                              " is zero, its cosine undefined");
     }
     return norms;
 }
@@ -79,15 +85,22 @@ public:
     };
 
     /// Squared norms are those of the rows. `queries` and `references` must outlive the space.
-    knn_space(const knn_kernels& kernels, tensor_view<const float, 2> queries, tensor_view<const float, 2> references, knn_metric metric,
-              const std::vector<double>& query_squares, const std::vector<double>& reference_squares)
-        : kernels_(kernels), queries_(queries), references_(references), metric_(metric), depth_(queries.extent(1)) {
+    knn_space(const knn_kernels& kernels, tensor_view<const float, 2> queries, tensor_view<const float, 2> references,
+              knn_metric metric, const std::vector<double>& query_squares, const std::vector<double>& reference_squares)
+        : kernels_(kernels),
+          queries_(queries),
+          references_(references),
+          metric_(metric),
+          depth_(queries.extent(1)) {
         const auto n = static_cast<double>(depth_ + 16) * k_half_ulp;
-        alpha_ = n < 0.5 ? 1.25 * n / (1.0 - n) + 8.0 * k_half_ulp : 1e30;  // beyond 8 million coordinates products say nothing
+        alpha_ = n < 0.5 ? 1.25 * n / (1.0 - n) + 8.0 * k_half_ulp
+                         : 1e30;  // beyond 8 million coordinates products say nothing
         underflow_ = static_cast<double>(depth_ + 16) * 0x1.0p-122;
         square_slack_ = has_norm() ? 0x1.1p-19f : 0.0f;
         underflow_slack_ = float_above(5.0 * underflow_);
-        const auto largest = [](const std::vector<double>& squares) { return squares.empty() ? 0.0 : std::sqrt(*std::max_element(squares.begin(), squares.end())); };
+        const auto largest = [](const std::vector<double>& squares) {
+            return squares.empty() ? 0.0 : std::sqrt(*std::max_element(squares.begin(), squares.end()));
+        };
         const std::vector<double> mean = sample_mean(reference_squares);
         double mean_squares = 0.0;
         for (const double m : mean) mean_squares += m * m;
@@ -98,7 +111,8 @@ public:
         reference_factor_.assign(reference_squares.size(), scale);
         query_factor_.assign(query_squares.size(), scale);
         const auto unit = [](std::vector<double>& factors, const std::vector<double>& squares) {
-            for (std::size_t i = 0; i < factors.size(); ++i) factors[i] = squares[i] > 0.0 ? 1.0 / std::sqrt(squares[i]) : 1.0;
+            for (std::size_t i = 0; i < factors.size(); ++i)
+                factors[i] = squares[i] > 0.0 ? 1.0 / std::sqrt(squares[i]) : 1.0;
         };
         if (metric != knn_metric::euclidean) unit(query_factor_, query_squares);
         if (metric == knn_metric::cosine) unit(reference_factor_, reference_squares);
@@ -119,11 +133,13 @@ public:
     /// The float vector of a query, and what goes with it.
     query_numbers query(index_t q, float* out) const {
         const double twice = has_norm() ? 2.0 : 1.0;
-        const double squares = kernels_.center(out, row(queries_, q), query_shift_.data(), twice * query_factor_[static_cast<std::size_t>(q)], depth_);
+        const double squares = kernels_.center(out, row(queries_, q), query_shift_.data(),
+                                               twice * query_factor_[static_cast<std::size_t>(q)], depth_);
         return {float_above(alpha_ * std::sqrt(squares)), squares / (twice * twice)};
     }
     reference_numbers reference(index_t r, float* out) const {
-        const double squares = kernels_.center(out, row(references_, r), reference_shift_.data(), reference_factor_[static_cast<std::size_t>(r)], depth_);
+        const double squares = kernels_.center(out, row(references_, r), reference_shift_.data(),
+                                               reference_factor_[static_cast<std::size_t>(r)], depth_);
         const double kept = has_norm() ? squares * (1.0 - 8.0 * k_half_ulp) : 0.0;
         return {float_below(kept - underflow_), float_above(std::sqrt(squares) * (1.0 + 4.0 * k_half_ulp) + 0x1.0p-60)};
     }
@@ -143,9 +159,13 @@ public:
     double distance(index_t q, index_t r) const {
         const float *a = row(queries_, q), *b = row(references_, r);
         switch (metric_) {
-            case knn_metric::inner_product: return -kernels_.dot(a, b, depth_);
-            case knn_metric::cosine: return kernels_.scaled_difference(a, b, depth_, query_factor_[static_cast<std::size_t>(q)], reference_factor_[static_cast<std::size_t>(r)]);
-            default: return kernels_.difference(a, b, depth_, 1.0, 1.0);
+        case knn_metric::inner_product:
+            return -kernels_.dot(a, b, depth_);
+        case knn_metric::cosine:
+            return kernels_.scaled_difference(a, b, depth_, query_factor_[static_cast<std::size_t>(q)],
+                                              reference_factor_[static_cast<std::size_t>(r)]);
+        default:
+            return kernels_.difference(a, b, depth_, 1.0, 1.0);
         }
     }
     /// A bound of the key at a distance: keys of the same or a smaller distance are strictly below it.
@@ -171,9 +191,12 @@ public:
     /// What the caller gets.
     float reported(double distance) const {
         switch (metric_) {
-            case knn_metric::inner_product: return static_cast<float>(distance);
-            case knn_metric::cosine: return static_cast<float>(0.5 * distance);
-            default: return static_cast<float>(std::sqrt(distance));
+        case knn_metric::inner_product:
+            return static_cast<float>(distance);
+        case knn_metric::cosine:
+            return static_cast<float>(0.5 * distance);
+        default:
+            return static_cast<float>(std::sqrt(distance));
         }
     }
 
@@ -189,8 +212,10 @@ private:
         double taken = 0.0;
         for (index_t r = 0; r < n; r += step, taken += 1.0) {
             const float* x = row(references_, r);
-            const double factor = metric_ == knn_metric::cosine ? 1.0 / std::sqrt(squares[static_cast<std::size_t>(r)]) : 1.0;
-            for (index_t c = 0; c < depth_; ++c) mean[static_cast<std::size_t>(c)] += factor * static_cast<double>(x[c]);
+            const double factor =
+                metric_ == knn_metric::cosine ? 1.0 / std::sqrt(squares[static_cast<std::size_t>(r)]) : 1.0;
+            for (index_t c = 0; c < depth_; ++c)
+                mean[static_cast<std::size_t>(c)] += factor * static_cast<double>(x[c]);
         }
         for (double& m : mean) m /= std::max(taken, 1.0);
         return mean;

@@ -49,9 +49,18 @@ public:
 
     /// For queries [first, first + n). `in_order`: every list is given its references by increasing index.
     knn_candidates(const knn_space& space, index_t k, index_t first, index_t n, bool in_order)
-        : space_(space), k_(k), capacity_(capacity(k)), first_(first), in_order_(in_order), lows_({n, capacity_}), highs_({n, capacity_}),
-          references_({n, capacity_}), counts_(static_cast<std::size_t>(n), 0), thresholds_(static_cast<std::size_t>(n + k_padding), -std::numeric_limits<float>::infinity()),
-          squared_norms_(static_cast<std::size_t>(n), 0.0), best_(static_cast<std::size_t>(n)) {
+        : space_(space),
+          k_(k),
+          capacity_(capacity(k)),
+          first_(first),
+          in_order_(in_order),
+          lows_({n, capacity_}),
+          highs_({n, capacity_}),
+          references_({n, capacity_}),
+          counts_(static_cast<std::size_t>(n), 0),
+          thresholds_(static_cast<std::size_t>(n + k_padding), -std::numeric_limits<float>::infinity()),
+          squared_norms_(static_cast<std::size_t>(n), 0.0),
+          best_(static_cast<std::size_t>(n)) {
         std::fill_n(thresholds_.begin(), n, std::numeric_limits<float>::infinity());
     }
 
@@ -91,7 +100,8 @@ public:
         copy_in(i, batch);
         if (best.empty()) drop_far(i, batch);
         out.insert(out.end(), best.begin(), best.end());
-        batch.n = space_.kernels().keep(batch.lows.data(), batch.highs.data(), batch.references.data(), batch.n, threshold(i));
+        batch.n = space_.kernels().keep(batch.lows.data(), batch.highs.data(), batch.references.data(), batch.n,
+                                        threshold(i));
         for (index_t e = 0; e < batch.n; ++e) {
             const std::int32_t r = batch.references[static_cast<std::size_t>(e)];
             if (e + 1 < batch.n) space_.prefetch(batch.references[static_cast<std::size_t>(e + 1)]);
@@ -153,7 +163,8 @@ private:
             best.insert(std::upper_bound(best.begin(), best.end(), exact), exact);
         }
         if (static_cast<index_t>(best.size()) < k_) return;
-        limit = std::min(limit, space_.key_beyond(first_ + i, best.back().first, squared_norms_[static_cast<std::size_t>(i)]));
+        limit = std::min(limit,
+                         space_.key_beyond(first_ + i, best.back().first, squared_norms_[static_cast<std::size_t>(i)]));
         if (in_order_ && zeros(best)) limit = -std::numeric_limits<float>::infinity();
     }
     bool zeros(const std::vector<knn_exact>& best) const {

@@ -29,15 +29,23 @@ class knn_search {
 public:
     struct settings {
         index_t k = 1;
-        bool exclude_self = false;  ///< reference i is query i, and left out
-        bool same_rows = false;     ///< reference i is query i, for all i
+        bool exclude_self = false;                ///< reference i is query i, and left out
+        bool same_rows = false;                   ///< reference i is query i, for all i
+        index_t chunk_floats = index_t{1} << 22;  ///< of packed references at a time
     };
 
-    knn_search(cpu_context& ctx, const knn_kernels& kernels, const knn_space& space, index_t n_queries, index_t n_references, settings s)
-        : ctx_(ctx), kernels_(kernels), space_(space), n_queries_(n_queries), n_references_(n_references), settings_(s) {
+    knn_search(cpu_context& ctx, const knn_kernels& kernels, const knn_space& space, index_t n_queries,
+               index_t n_references, settings s)
+        : ctx_(ctx),
+          kernels_(kernels),
+          space_(space),
+          n_queries_(n_queries),
+          n_references_(n_references),
+          settings_(s) {
         const index_t depth = std::max<index_t>(space.depth(), 1);
-        block_ = std::clamp(k_block_floats / depth, kernels.cut.tile_rows, kernels.cut.block_rows) / kernels.cut.tile_rows * kernels.cut.tile_rows;
-        chunk_ = std::min(round_up(std::max<index_t>(k_chunk_floats / depth, k_group)), round_up(n_references));
+        block_ = std::clamp(k_block_floats / depth, kernels.cut.tile_rows, kernels.cut.block_rows) /
+                 kernels.cut.tile_rows * kernels.cut.tile_rows;
+        chunk_ = std::min(round_up(std::max<index_t>(s.chunk_floats / depth, k_group)), round_up(n_references));
         base_ = tensor<float, 1>({settings_.same_rows ? round_up(n_references) : chunk_});
         norm_ = tensor<float, 1>({base_.size()});
         packed_ = tensor<float, 1>({chunk_ * space.depth()});
@@ -53,14 +61,15 @@ public:
         if (settings_.same_rows) return run_halves(index, distance);
         // Lists for some thousands of queries at a time: enough to repay packing the references again.
         constexpr index_t k_list_bytes = index_t{32} << 20;
-        const index_t at_once = std::clamp<index_t>(k_list_bytes / knn_candidates::list_bytes(settings_.k), 4 * block_, 8192);
-        for (index_t first = 0; first < n_queries_; first += at_once) run_queries(first, std::min(n_queries_, first + at_once), index, distance);
+        const index_t at_once =
+            std::clamp<index_t>(k_list_bytes / knn_candidates::list_bytes(settings_.k), 4 * block_, 8192);
+        for (index_t first = 0; first < n_queries_; first += at_once)
+            run_queries(first, std::min(n_queries_, first + at_once), index, distance);
     }
 
 private:
-    static constexpr index_t k_group = 256;                        // references between comparisons, queries under a lock
-    static constexpr index_t k_block_floats = index_t{1} << 21;    // of a task's packed queries, at most
-    static constexpr index_t k_chunk_floats = index_t{1} << 22;    // of packed references
+    static constexpr index_t k_group = 256;                      // references between comparisons, queries under a lock
+    static constexpr index_t k_block_floats = index_t{1} << 21;  // of a task's packed queries, at most
 
     /// First row of block b of n_blocks: cut at whole tiles, so that they are as tall as they can be.
     index_t block_begin(index_t n, index_t b, index_t n_blocks) const {
@@ -84,9 +93,11 @@ private:
                 owner.free_.pop_back();
             } else {
                 const index_t depth = owner.space_.depth();
-                memory_ = std::make_unique<scratch>(scratch{tensor<float, 1>({std::max(owner.block_, k_group) * depth}), tensor<float, 1>({owner.block_ * depth + 16}),
-                                                            tensor<float, 1>({owner.block_ * k_group}),
-                                                            tensor<float, 1>({knn_batch::k_most}), tensor<std::int32_t, 1>({knn_batch::k_most}), knn_batch(owner.settings_.k)});
+                memory_ = std::make_unique<scratch>(
+                    scratch{tensor<float, 1>({std::max(owner.block_, k_group) * depth}),
+                            tensor<float, 1>({owner.block_ * depth + 16}), tensor<float, 1>({owner.block_ * k_group}),
+                            tensor<float, 1>({knn_batch::k_most}), tensor<std::int32_t, 1>({knn_batch::k_most}),
+                            knn_batch(owner.settings_.k)});
             }
         }
         ~borrowed_scratch() {
@@ -120,7 +131,8 @@ private:
                         norm_(to) = 0.0f;
                     }
                 }
-                if (depth > 0) kernels_.pack_references(packed_.data() + first * depth, s->rows.data(), here, k_group, depth);
+                if (depth > 0)
+                    kernels_.pack_references(packed_.data() + first * depth, s->rows.data(), here, k_group, depth);
             }
         });
     }
@@ -133,8 +145,10 @@ private:
     /// Products of the packed block with columns [j0, j0 + 256) of the chunk, which ends at n; returns how many there are, in whole
     /// panels.
     index_t multiply(const borrowed_scratch& s, index_t rows, index_t j0, index_t n) {
-        const index_t width = kernels_.cut.tile_columns, columns = std::min(k_group, (n - j0 + width - 1) / width * width);
-        kernels_.products(s->products.data(), k_group, rows, columns, space_.depth(), s->packed.data(), packed_.data() + j0 * space_.depth(), k_group);
+        const index_t width = kernels_.cut.tile_columns,
+                      columns = std::min(k_group, (n - j0 + width - 1) / width * width);
+        kernels_.products(s->products.data(), k_group, rows, columns, space_.depth(), s->packed.data(),
+                          packed_.data() + j0 * space_.depth(), k_group);
         return columns;
     }
 
@@ -155,10 +169,12 @@ private:
     /// Compares a row of products with columns [j0, j0 + columns) of the chunk, the first of which is `reference`, and adds to list i
     /// those that `keep` wants.
     template <class Keep>
-    void compare_row(const borrowed_scratch& s, index_t row, index_t j0, index_t columns, index_t reference, knn_candidates& lists, index_t i, float error, Keep keep) const {
+    void compare_row(const borrowed_scratch& s, index_t row, index_t j0, index_t columns, index_t reference,
+                     knn_candidates& lists, index_t i, float error, Keep keep) const {
         knn_batch& batch = s->batch;
         const float* const norms = norm_.data() + j0;
-        const index_t hits = kernels_.scan(s->products.data() + row * k_group, base_.data() + j0, norms, error, lists.threshold(i), columns, batch.columns.data(), batch.lows.data());
+        const index_t hits = kernels_.scan(s->products.data() + row * k_group, base_.data() + j0, norms, error,
+                                           lists.threshold(i), columns, batch.columns.data(), batch.lows.data());
         if (hits == 0) return;
         batch.n = 0;
         for (std::size_t h = 0; h < static_cast<std::size_t>(hits); ++h) {
@@ -173,18 +189,23 @@ private:
     }
 
     /// Compares a row of products, of reference i, with queries [j0, j0 + columns): those above i.
-    void compare_column(const borrowed_scratch& s, index_t row, index_t i, index_t j0, index_t columns, knn_candidates& lists, const std::vector<float>& errors) const {
+    void compare_column(const borrowed_scratch& s, index_t row, index_t i, index_t j0, index_t columns,
+                        knn_candidates& lists, const std::vector<float>& errors) const {
         knn_batch& batch = s->batch;
-        const index_t hits = kernels_.scan_queries(s->products.data() + row * k_group, base_(i), norm_(i), errors.data() + j0, lists.thresholds() + j0, columns,
-                                                   s->columns.data(), s->lows.data());
+        const index_t hits =
+            kernels_.scan_queries(s->products.data() + row * k_group, base_(i), norm_(i), errors.data() + j0,
+                                  lists.thresholds() + j0, columns, s->columns.data(), s->lows.data());
         for (index_t h = 0; h < hits; ++h) {
             const index_t j = j0 + s->columns(h);
             const float low = s->lows(h);
-            if (j > i) lists.add(j, low, space_.high(low, errors[static_cast<std::size_t>(j)], norm_(i)), static_cast<std::int32_t>(i), batch);
+            if (j > i)
+                lists.add(j, low, space_.high(low, errors[static_cast<std::size_t>(j)], norm_(i)),
+                          static_cast<std::int32_t>(i), batch);
         }
     }
 
-    void write(index_t q, std::vector<knn_exact>& found, tensor_view<std::int32_t, 2> index, tensor_view<float, 2> distance) const {
+    void write(index_t q, std::vector<knn_exact>& found, tensor_view<std::int32_t, 2> index,
+               tensor_view<float, 2> distance) const {
         std::partial_sort(found.begin(), found.begin() + static_cast<std::ptrdiff_t>(settings_.k), found.end());
         for (index_t j = 0; j < settings_.k; ++j) {
             const auto& [d, r] = found[static_cast<std::size_t>(j)];
@@ -195,19 +216,22 @@ private:
 
     void run_queries(index_t q0, index_t q1, tensor_view<std::int32_t, 2> index, tensor_view<float, 2> distance) {
         const index_t n = q1 - q0, threads = ctx_.max_threads();
-        const index_t n_blocks = std::max({(n + block_ - 1) / block_, std::min(2 * threads, n / (2 * kernels_.cut.tile_rows)), index_t{1}});
+        const index_t n_blocks =
+            std::max({(n + block_ - 1) / block_, std::min(2 * threads, n / (2 * kernels_.cut.tile_rows)), index_t{1}});
         const index_t n_parts = std::min((2 * threads + n_blocks - 1) / n_blocks, chunk_ / k_group);
         std::vector<knn_candidates> parts;
         parts.reserve(static_cast<std::size_t>(n_parts));
         for (index_t p = 0; p < n_parts; ++p) parts.emplace_back(space_, settings_.k, q0, n, true);
         const std::vector<float> errors = set_numbers(parts, q0, n);
         for (index_t c0 = 0; c0 < n_references_; c0 += chunk_) {
-            const index_t n_columns = std::min(chunk_, n_references_ - c0), n_groups = (n_columns + k_group - 1) / k_group;
+            const index_t n_columns = std::min(chunk_, n_references_ - c0),
+                          n_groups = (n_columns + k_group - 1) / k_group;
             pack_chunk(c0, n_columns, 0);
             parallel_for(ctx_, n_blocks * n_parts, 1, [&](index_t begin, index_t end) {
                 const borrowed_scratch s(*this);
                 for (index_t task = begin; task < end; ++task) {
-                    const index_t b = task / n_parts, p = task % n_parts, i0 = block_begin(n, b, n_blocks), i1 = block_begin(n, b + 1, n_blocks);
+                    const index_t b = task / n_parts, p = task % n_parts, i0 = block_begin(n, b, n_blocks),
+                                  i1 = block_begin(n, b + 1, n_blocks);
                     const index_t g0 = n_groups * p / n_parts, g1 = n_groups * (p + 1) / n_parts;
                     knn_candidates& lists = parts[static_cast<std::size_t>(p)];
                     if (g0 < g1) pack_block(s, q0 + i0, i1 - i0);
@@ -215,7 +239,8 @@ private:
                         const index_t columns = multiply(s, i1 - i0, j0, n_columns);
                         for (index_t i = i0; i < i1; ++i) {
                             const index_t left_out = settings_.exclude_self ? q0 + i : -1;
-                            compare_row(s, i - i0, j0, columns, c0 + j0, lists, i, errors[static_cast<std::size_t>(i)], [=](index_t j) { return j != left_out; });
+                            compare_row(s, i - i0, j0, columns, c0 + j0, lists, i, errors[static_cast<std::size_t>(i)],
+                                        [=](index_t j) { return j != left_out; });
                         }
                     }
                 }
@@ -240,27 +265,32 @@ private:
         const std::vector<float> errors = set_numbers(one, 0, n);
         std::vector<std::mutex> locks(static_cast<std::size_t>(round_up(n) / k_group));
         for (index_t c0 = 0; c0 < n; c0 += chunk_) {
-            const index_t c1 = std::min(n, c0 + chunk_), n_groups = (c1 - c0 + k_group - 1) / k_group, n_blocks = (c1 + block_ - 1) / block_;
+            const index_t c1 = std::min(n, c0 + chunk_), n_groups = (c1 - c0 + k_group - 1) / k_group,
+                          n_blocks = (c1 + block_ - 1) / block_;
             pack_chunk(c0, c1 - c0, c0);
             parallel_for(ctx_, n_blocks, 1, [&](index_t begin, index_t end) {
                 const borrowed_scratch s(*this);
                 for (index_t b = begin; b < end; ++b) {
-                    const index_t i0 = block_begin(c1, b, n_blocks), i1 = block_begin(c1, b + 1, n_blocks), skipped = std::max<index_t>(0, i0 - c0) / k_group;
+                    const index_t i0 = block_begin(c1, b, n_blocks), i1 = block_begin(c1, b + 1, n_blocks),
+                                  skipped = std::max<index_t>(0, i0 - c0) / k_group;
                     pack_block(s, i0, i1 - i0);
                     for (index_t g = skipped; g < n_groups; ++g) {
                         // Blocks begin at different groups, so that threads seldom want the same lists.
                         const index_t j0 = c0 + (skipped + (g - skipped + 7 * b) % (n_groups - skipped)) * k_group;
-                        const index_t columns = multiply(s, i1 - i0, j0 - c0, c1 - c0), rows_end = std::min({i1, j0 + k_group, c1});
+                        const index_t columns = multiply(s, i1 - i0, j0 - c0, c1 - c0),
+                                      rows_end = std::min({i1, j0 + k_group, c1});
                         // Of each pair i < j, here or in another tile, both sides are looked at in the same tile; i = j once.
                         for (index_t i = i0; i < rows_end;) {
                             const std::lock_guard lock(locks[static_cast<std::size_t>(i / k_group)]);
                             for (const index_t stop = std::min(rows_end, (i / k_group + 1) * k_group); i < stop; ++i) {
                                 const index_t from = settings_.exclude_self ? i + 1 : i;
-                                compare_row(s, i - i0, j0, columns, j0, lists, i, errors[static_cast<std::size_t>(i)], [=](index_t j) { return j >= from; });
+                                compare_row(s, i - i0, j0, columns, j0, lists, i, errors[static_cast<std::size_t>(i)],
+                                            [=](index_t j) { return j >= from; });
                             }
                         }
                         const std::lock_guard lock(locks[static_cast<std::size_t>(j0 / k_group)]);
-                        for (index_t i = i0; i < rows_end; ++i) compare_column(s, i - i0, i, j0, columns, lists, errors);
+                        for (index_t i = i0; i < rows_end; ++i)
+                            compare_column(s, i - i0, i, j0, columns, lists, errors);
                     }
                 }
             });

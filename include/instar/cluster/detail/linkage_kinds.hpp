@@ -76,37 +76,22 @@ inline double rounded_product(double a, double b) {
 }
 
 /// The distance of cluster i from the union of x and y, from those of x and y and the one between them; n_* are sizes.
-template <linkage L>
-inline double merged_distance(double xi, double yi, double xy, double n_x, double n_y, double n_i) {
+inline double merged_distance(linkage l, double xi, double yi, double xy, double n_x, double n_y, double n_i) {
 #if defined(__clang__)
 #pragma clang fp contract(off)
 #endif
-    if constexpr (L == linkage::single) return yi < xi ? yi : xi;
-    if constexpr (L == linkage::complete) return yi > xi ? yi : xi;
-    if constexpr (L == linkage::average) return (rounded_product(n_x, xi) + rounded_product(n_y, yi)) / (n_x + n_y);
-    if constexpr (L == linkage::weighted) return 0.5 * (xi + yi);
-    if constexpr (L == linkage::ward) {
-        const double t = 1.0 / (n_x + n_y + n_i);
-        return std::sqrt(rounded_product((n_i + n_x) * t * xi, xi) + rounded_product((n_i + n_y) * t * yi, yi) - rounded_product(n_i * t * xy, xy));
-    }
-    if constexpr (L == linkage::centroid) {
-        return std::sqrt(((rounded_product(n_x * xi, xi) + rounded_product(n_y * yi, yi)) - rounded_product(n_x * n_y * xy, xy) / (n_x + n_y)) / (n_x + n_y));
-    }
-    if constexpr (L == linkage::median) return std::sqrt(rounded_product(0.5, rounded_product(xi, xi) + rounded_product(yi, yi)) - rounded_product(0.25 * xy, xy));
-}
-
-/// Calls f.template operator()<L>() with the linkage as a constant.
-template <class F>
-decltype(auto) with_linkage(linkage l, F&& f) {
     switch (l) {
-        case linkage::average: return f.template operator()<linkage::average>();
-        case linkage::complete: return f.template operator()<linkage::complete>();
-        case linkage::single: return f.template operator()<linkage::single>();
-        case linkage::weighted: return f.template operator()<linkage::weighted>();
-        case linkage::centroid: return f.template operator()<linkage::centroid>();
-        case linkage::median: return f.template operator()<linkage::median>();
-        default: return f.template operator()<linkage::ward>();
+        case linkage::single: return yi < xi ? yi : xi;
+        case linkage::complete: return yi > xi ? yi : xi;
+        case linkage::average: return (rounded_product(n_x, xi) + rounded_product(n_y, yi)) / (n_x + n_y);
+        case linkage::weighted: return 0.5 * (xi + yi);
+        case linkage::centroid:
+            return std::sqrt(((rounded_product(n_x * xi, xi) + rounded_product(n_y * yi, yi)) - rounded_product(n_x * n_y * xy, xy) / (n_x + n_y)) / (n_x + n_y));
+        case linkage::median: return std::sqrt(rounded_product(0.5, rounded_product(xi, xi) + rounded_product(yi, yi)) - rounded_product(0.25 * xy, xy));
+        default: break;
     }
+    const double t = 1.0 / (n_x + n_y + n_i);
+    return std::sqrt(rounded_product((n_i + n_x) * t * xi, xi) + rounded_product((n_i + n_y) * t * yi, yi) - rounded_product(n_i * t * xy, xy));
 }
 
 }  // namespace detail

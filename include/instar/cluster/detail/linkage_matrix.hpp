@@ -67,7 +67,9 @@ public:
     template <class F>
     void for_each_in_row(index_t i, F&& f) const {
         index_t at = i - 1;  // (0, i); one row down it is n − 2 further, then n − 3, …
+        constexpr index_t k_ahead = 16;
         for (index_t j = 0; j < i; ++j) {
+            __builtin_prefetch(data_ + std::min(at + k_ahead * (n_ - 2 - j) - k_ahead * (k_ahead - 1) / 2, elements(n_) - 1));
             f(j, static_cast<double>(data_[at]));
             at += n_ - 2 - j;
         }

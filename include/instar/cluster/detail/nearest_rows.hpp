@@ -55,6 +55,7 @@ struct nearest_list {
 class nearest_rows {
 public:
     static constexpr index_t k_block = 256;
+    static constexpr index_t k_serial = 800'000;  // takes some ten times as long as waking a thread
 
     explicit nearest_rows(const linkage_centers& centers)
         : centers_(centers), depth_(centers.depth()), kernels_(centers.kernels()), column_of_(static_cast<std::size_t>(centers.n()), -1) {}
@@ -88,14 +89,12 @@ public:
     }
 
     /// Completes `list` to the nearest clusters of `slot`, as many as it has room for. What it holds already must be neighbours
-    /// at their true distances.
-    void search(cpu_context& ctx, std::int32_t slot, nearest_list& list) const {
+    /// at their true distances. On this thread alone up to `serial` columns times coordinates.
+    void search(cpu_context& ctx, std::int32_t slot, nearest_list& list, index_t serial = k_serial) const {
         const auto n_blocks = static_cast<index_t>(blocks_.size());
         const index_t home = column_of(slot) / k_block;
         search_blocks(slot, home, home + 1, list);  // where near ones are likely, so that little passes later
-        // Pairs times coordinates that take some ten times as long as waking a thread.
-        constexpr index_t k_serial = 800'000;
-        if (n_blocks * k_block * (depth_ + 16) <= k_serial) return search_blocks(slot, 0, n_blocks, list);
+        if (n_blocks * k_block * (depth_ + 16) <= serial) return search_blocks(slot, 0, n_blocks, list);
         const index_t grain = std::max<index_t>(4, (n_blocks + 31) / 32), n_parts = (n_blocks + grain - 1) / grain;
         std::vector<linkage_neighbour> memory(static_cast<std::size_t>(n_parts * list.k));
         std::vector<nearest_list> parts(static_cast<std::size_t>(n_parts));

@@ -43,7 +43,8 @@ INSTAR_ALWAYS_INLINE void silhouette_add(f64& sum, f64 difference) {
 
 /// Distances of the panel to Columns rows from y on, ld apart.
 template <silhouette_kind Kind, int Columns>
-INSTAR_ALWAYS_INLINE void silhouette_tile(f64 (&out)[Columns][2], index_t depth, const double* panel, const double* y, index_t ld) {
+INSTAR_ALWAYS_INLINE void silhouette_tile(f64 (&out)[Columns][2], index_t depth, const double* panel, const double* y,
+                                          index_t ld) {
     f64 sum[Columns][2];
 #pragma GCC unroll 8
     for (int c = 0; c < Columns; ++c) sum[c][0] = sum[c][1] = f64{};
@@ -59,7 +60,8 @@ INSTAR_ALWAYS_INLINE void silhouette_tile(f64 (&out)[Columns][2], index_t depth,
 #pragma GCC unroll 8
     for (int c = 0; c < Columns; ++c) {
 #pragma GCC unroll 2
-        for (int v = 0; v < 2; ++v) out[c][v] = Kind == silhouette_kind::euclidean ? silhouette_sqrt(sum[c][v]) : sum[c][v];
+        for (int v = 0; v < 2; ++v)
+            out[c][v] = Kind == silhouette_kind::euclidean ? silhouette_sqrt(sum[c][v]) : sum[c][v];
     }
 }
 
@@ -71,7 +73,8 @@ struct silhouette_place {
 
 /// A row keeps the sum of its own cluster, and the mean of another if it is the smallest; then the next cluster begins.
 INSTAR_ALWAYS_INLINE void silhouette_finish(const silhouette_state& s, silhouette_place& at, const index_t* begin) {
-    const f64 count = broadcast(static_cast<double>(at.end - begin[at.cluster])), id = broadcast(static_cast<double>(at.cluster));
+    const f64 count = broadcast(static_cast<double>(at.end - begin[at.cluster])),
+              id = broadcast(static_cast<double>(at.cluster));
 #pragma GCC unroll 2
     for (index_t v = 0; v < 2; ++v) {
         const f64 sum = v == 0 ? at.s0 : at.s1, nearest = load(s.nearest + v * k_lanes_f64);
@@ -86,8 +89,9 @@ INSTAR_ALWAYS_INLINE void silhouette_finish(const silhouette_state& s, silhouett
 
 /// Points [j, j + Columns), which may lie in several clusters.
 template <silhouette_kind Kind, int Columns>
-INSTAR_ALWAYS_INLINE void silhouette_add_columns(const silhouette_state& s, silhouette_place& at, index_t depth, const double* panel, const double* y, index_t ld,
-                                                 const index_t* begin, index_t j) {
+INSTAR_ALWAYS_INLINE void silhouette_add_columns(const silhouette_state& s, silhouette_place& at, index_t depth,
+                                                 const double* panel, const double* y, index_t ld, const index_t* begin,
+                                                 index_t j) {
     f64 distance[Columns][2];
     silhouette_tile<Kind, Columns>(distance, depth, panel, y + j * ld, ld);
 #pragma GCC unroll 8
@@ -99,8 +103,9 @@ INSTAR_ALWAYS_INLINE void silhouette_add_columns(const silhouette_state& s, silh
 }
 
 template <int Columns>
-INSTAR_ALWAYS_INLINE void davies_bouldin_columns(f64 (&ratio)[2], f64 (&farthest)[2], index_t depth, const double* panel, const double* scatter,
-                                                 const double* y, index_t ld, const double* y_scatter) {
+INSTAR_ALWAYS_INLINE void davies_bouldin_columns(f64 (&ratio)[2], f64 (&farthest)[2], index_t depth,
+                                                 const double* panel, const double* scatter, const double* y,
+                                                 index_t ld, const double* y_scatter) {
     f64 distance[Columns][2];
     silhouette_tile<silhouette_kind::euclidean, Columns>(distance, depth, panel, y, ld);
 #pragma GCC unroll 8
@@ -119,11 +124,12 @@ INSTAR_ALWAYS_INLINE void davies_bouldin_columns(f64 (&ratio)[2], f64 (&farthest
 /// Goes on with a panel's sums over points [j0, j1), which are sorted by cluster; cluster c holds points [begin[c], begin[c + 1]),
 /// and begin has one more element past its end. s.cluster is the cluster of j0, whose sum so far is s.sum.
 template <silhouette_kind Kind>
-inline void silhouette_sums(const silhouette_state& s, index_t depth, const double* panel, const double* y, index_t ld, const index_t* begin, index_t j0,
-                            index_t j1) {
+inline void silhouette_sums(const silhouette_state& s, index_t depth, const double* panel, const double* y, index_t ld,
+                            const index_t* begin, index_t j0, index_t j1) {
     detail::silhouette_place at{*s.cluster, begin[*s.cluster + 1], load(s.sum), load(s.sum + k_lanes_f64)};
     index_t j = j0;
-    for (; j + k_silhouette_columns <= j1; j += k_silhouette_columns) detail::silhouette_add_columns<Kind, k_silhouette_columns>(s, at, depth, panel, y, ld, begin, j);
+    for (; j + k_silhouette_columns <= j1; j += k_silhouette_columns)
+        detail::silhouette_add_columns<Kind, k_silhouette_columns>(s, at, depth, panel, y, ld, begin, j);
     for (; j < j1; ++j) detail::silhouette_add_columns<Kind, 1>(s, at, depth, panel, y, ld, begin, j);
     store(s.sum, at.s0);
     store(s.sum + k_lanes_f64, at.s1);
@@ -132,12 +138,14 @@ inline void silhouette_sums(const silhouette_state& s, index_t depth, const doub
 
 /// Of a panel of centres with their scatter: the largest (scatter + other scatter) / distance over `n` centres that do not
 /// coincide with it, and the largest distance.
-inline void davies_bouldin_ratios(double* ratio, double* farthest, index_t depth, const double* panel, const double* scatter, const double* y, index_t ld,
-                                  const double* y_scatter, index_t n) {
+inline void davies_bouldin_ratios(double* ratio, double* farthest, index_t depth, const double* panel,
+                                  const double* scatter, const double* y, index_t ld, const double* y_scatter,
+                                  index_t n) {
     f64 r[2] = {f64{}, f64{}}, far[2] = {f64{}, f64{}};
     index_t j = 0;
     for (; j + k_silhouette_columns <= n; j += k_silhouette_columns) {
-        detail::davies_bouldin_columns<k_silhouette_columns>(r, far, depth, panel, scatter, y + j * ld, ld, y_scatter + j);
+        detail::davies_bouldin_columns<k_silhouette_columns>(r, far, depth, panel, scatter, y + j * ld, ld,
+                                                             y_scatter + j);
     }
     for (; j < n; ++j) detail::davies_bouldin_columns<1>(r, far, depth, panel, scatter, y + j * ld, ld, y_scatter + j);
 #pragma GCC unroll 2

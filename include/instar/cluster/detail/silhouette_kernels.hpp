@@ -33,8 +33,10 @@ struct silhouette_kernels {
     static constexpr index_t k_max_rows = 2 * ops::cpu::simd::k_max_bytes / 8;
 
     index_t rows;  // of a panel
-    void (*sums)(const ops::cpu::simd::silhouette_state&, index_t, const double*, const double*, index_t, const index_t*, index_t, index_t);
-    void (*ratios)(double*, double*, index_t, const double*, const double*, const double*, index_t, const double*, index_t);
+    void (*sums)(const ops::cpu::simd::silhouette_state&, index_t, const double*, const double*, index_t,
+                 const index_t*, index_t, index_t);
+    void (*ratios)(double*, double*, index_t, const double*, const double*, const double*, index_t, const double*,
+                   index_t);
 
     static silhouette_kernels pick(ops::cpu::simd::silhouette_kind kind) {
         using enum ops::cpu::simd::silhouette_kind;

@@ -84,7 +84,8 @@ inline double expected_overlap_information(double a, double b, double n) {
 }
 
 /// In nats. Sizes are positive and sum to n on both sides; 0 for n = 0.
-inline double expected_mutual_information(const std::vector<std::int64_t>& row_sums, const std::vector<std::int64_t>& column_sums, std::int64_t n) {
+inline double expected_mutual_information(const std::vector<std::int64_t>& row_sums,
+                                          const std::vector<std::int64_t>& column_sums, std::int64_t n) {
     if (n <= 0) return 0.0;
     const auto rows = distinct_sizes(row_sums), columns = distinct_sizes(column_sums);
     const auto items = static_cast<double>(n);

@@ -1,15 +1,21 @@
-// Reading the metadata into the columns that the benchmark uses.
-#include "specimens.hpp"
+#ifndef INSTAR_EXAMPLES_DNA_BARCODE_LOAD_SPECIMENS_HPP
+#define INSTAR_EXAMPLES_DNA_BARCODE_LOAD_SPECIMENS_HPP
+
+// Reading the metadata into the columns that the benchmarks use.
+//
+//     const specimens all = load_specimens("metadata.csv.gz");
 
 #include "instar/data/bioscan.hpp"
 
+#include "specimens.hpp"
+
 namespace dna_barcode {
 
-specimens load_specimens(const std::string& path) {
+inline specimens load_specimens(const std::string& path) {
     using namespace instar;
     const data::bioscan_metadata m = data::read_bioscan(path);
     for (const char* needed : {"processid", "dna_barcode", "split"}) {
-        if (!m.has(needed)) throw value_error(path + ": has no column '" + needed + "', which benchmark 1 needs");
+        if (!m.has(needed)) throw value_error(path + ": has no column '" + needed + "', which the benchmarks need");
     }
     specimens s;
     const auto n = static_cast<std::size_t>(m.size());
@@ -33,3 +39,5 @@ specimens load_specimens(const std::string& path) {
 }
 
 }  // namespace dna_barcode
+
+#endif

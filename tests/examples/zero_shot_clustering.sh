@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# zero_shot_clustering as a user meets it: specimens by k-mers, embeddings from a file, bad input.
+#
+#     tests/examples/zero_shot_clustering.sh PATH/TO/zero_shot_clustering      dna_barcode is expected beside it
+set -uo pipefail
+
+program=$(realpath "$1")
+dna_barcode=$(dirname "$program")/dna_barcode
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir" || exit 1
+failed=0
+check() {  # check NAME COMMAND…
+    local name=$1
+    shift
+    if "$@" >"$dir/last.log" 2>&1; then
+        echo "ok      $name"
+    else
+        echo "FAILED  $name"
+        tail -n 20 "$dir/last.log"
+        failed=1
+    fi
+}
+refuses() {  # refuses NAME 'TEXT OF THE ERROR' COMMAND…: exits 1 and says so
+    local name=$1 text=$2
+    shift 2
+    "$@" >"$dir/last.log" 2>&1
+    local code=$?
+    if [[ $code -eq 1 ]] && grep -qF -- "$text" "$dir/last.log"; then
+        echo "ok      refuses $name"
+    else
+        echo "FAILED  refuses $name (exit $code, expected 1 and '$text')"
+        tail -n 5 "$dir/last.log"
+        failed=1
+    fi
+}
+
+check "simulate" "$dna_barcode" simulate --n-specimens 800 --out sim.csv
+check "specimens by 5-mers, with and without UMAP" "$program" --metadata sim.csv --kmer 5 --dedup --reduce none --reduce umap --n-components 10 --n-neighbors 10 --out out --quiet
+check "  AMI of species is high" grep -qE '"5-mer counts.none.ami.species": (0\.[89]|1\.0)' out/results.json
+check "  the report is there" grep -q "</html>" out/report.html
+check "one thread gives the same" "$program" --metadata sim.csv --kmer 5 --dedup --reduce umap --n-components 10 --n-neighbors 10 --threads 1 --labels-out one.npy --quiet
+check "  as two" "$program" --metadata sim.csv --kmer 5 --dedup --reduce umap --n-components 10 --n-neighbors 10 --threads 2 --labels-out two.npy --quiet
+check "  bit for bit" cmp one.npy two.npy
+
+check "a small model" "$dna_barcode" pretrain --metadata sim.csv --out pre --n-layers 1 --d-model 32 --n-heads 2 --epochs 1 --batch-size 32 --quiet
+check "its embeddings" "$dna_barcode" embed --model pre --input sim.csv --split test --out x.npy
+check "are clustered from the file" "$program" --embeddings x.npy --reduce none --linkage ward --n-clusters 5 --labels-out y.npy --out results.json --quiet
+check "  by k-means, after PCA" "$program" --embeddings x.npy --reduce pca --n-components 4 --linkage kmeans --n-clusters 5 --labels-out k.npy --quiet
+check "  scored against labels" "$program" --embeddings x.npy --reduce none --n-clusters 5 --labels y.npy --out scored.json --quiet
+check "    identical ones score 1" grep -q '"ami.label": 1.0' scored.json
+
+refuses "no input" "either --embeddings or --metadata" "$program" --n-clusters 3
+refuses "no encoder" "needs an encoder" "$program" --metadata sim.csv
+refuses "a missing file" "nowhere.npy" "$program" --embeddings nowhere.npy --n-clusters 3
+head -c 200 x.npy >cut.npy
+refuses "a truncated .npy" "cut.npy" "$program" --embeddings cut.npy --n-clusters 3
+refuses "more clusters than items" "--n-clusters is 100000" "$program" --embeddings x.npy --reduce none --n-clusters 100000
+refuses "no number of clusters" "--n-clusters is needed" "$program" --embeddings x.npy --reduce none
+printf 'a\nb\n' >short.txt
+refuses "labels of another length" "2 labels" "$program" --embeddings x.npy --reduce none --n-clusters 2 --labels short.txt
+refuses "an unknown partition" "no barcode in partition 'tset'" "$program" --metadata sim.csv --kmer 5 --partition tset
+exit $failed
