@@ -58,7 +58,7 @@ struct agglomerative_options {
 /// Cosine distances are computed as ‖u − v‖²/2, more accurately than as 1 − u·v; their ties are not SciPy's.
 ///
 /// Determinism: the same bits for any number of threads; between instruction sets, heights over means may differ in the last
-/// bits. Cost over means: 2·n²·d FLOP for a first pass, some 0.2·n²·d more on clustered data; over a matrix O(n²) after
+/// bits. Cost over means: 2·n²·d FLOP for a first pass, then some 0.2·n² distances one row at a time; over a matrix O(n²) after
 /// 3·n²·d/2; the generic algorithm is O(n³) at worst, O(n²) usually.
 /// Throws, before any work: value_error for n = 0, d = 0, a value that is not finite (row and column named), a zero row under
 /// cosine, ward, centroid or median with another metric than euclidean; memory_error, with the bytes, when more is needed

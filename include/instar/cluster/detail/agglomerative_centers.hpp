@@ -4,7 +4,7 @@
 // Ward linkage, and average linkage of squared euclidean or cosine distances, in O(n·d) memory: the chain of
 // linkage_chain.hpp over linkage_centers, with candidate lists filled by nearest_rows.
 //
-// All points look for their k_first nearest once, as one fused product of n·n·d; a chain of merges then needs some 0.1·n²
+// All points look for their k_first nearest once, as one fused product of n·n·d; a chain of merges then needs some 0.2·n²
 // further distances, one row at a time, where the plain chain computes 1.4·n² and rounds of mutual neighbours 2.6·n².
 
 #include <algorithm>
