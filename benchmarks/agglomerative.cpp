@@ -12,9 +12,9 @@
 #include <cmath>
 #include <string>
 
-#include "bert_shapes.hpp"  // peak_memory
 #include "data.hpp"
 #include "instar/cluster/agglomerative.hpp"
+#include "peak_memory.hpp"
 #include "roofline.hpp"
 
 namespace {

@@ -10,6 +10,7 @@
 #include "bert_shapes.hpp"
 #include "data.hpp"
 #include "instar/core/cpu_context.hpp"
+#include "peak_memory.hpp"
 #include "roofline.hpp"
 
 namespace {

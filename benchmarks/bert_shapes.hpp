@@ -7,8 +7,6 @@
 //     const bench::bert_batch batch(s);              // random k-mers; barcodes fill 90 to 100 % of the positions
 //     nn::bert<float> model(s.config(), philox{.seed = 1});
 
-#include <cstdio>
-#include <cstring>
 #include <string>
 
 #include "instar/core/philox.hpp"
@@ -56,28 +54,6 @@ struct bert_batch {
                 ids(b, t) = t < length ? 2 + static_cast<std::int32_t>(rng.below(i, words)) : 1;
             }
         }
-    }
-};
-
-/// Highest resident size of this process since the last reset, in MB; 0 where the system does not tell.
-class peak_memory {
-public:
-    static void reset() {
-        if (std::FILE* f = std::fopen("/proc/self/clear_refs", "w")) {
-            std::fputs("5", f);
-            std::fclose(f);
-        }
-    }
-    static double megabytes() {
-        double kb = 0.0;
-        if (std::FILE* f = std::fopen("/proc/self/status", "r")) {
-            char line[256];
-            while (std::fgets(line, sizeof line, f)) {
-                if (std::strncmp(line, "VmHWM:", 6) == 0) std::sscanf(line + 6, "%lf", &kb);
-            }
-            std::fclose(f);
-        }
-        return kb / 1000.0;
     }
 };
 

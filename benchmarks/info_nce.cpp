@@ -11,10 +11,10 @@
 
 #include <benchmark/benchmark.h>
 
-#include "bert_shapes.hpp"  // peak_memory
 #include "data.hpp"
 #include "instar/ops/contrastive.hpp"
 #include "instar/ops/l2_normalize.hpp"
+#include "peak_memory.hpp"
 #include "roofline.hpp"
 
 namespace {

@@ -14,6 +14,7 @@
 #include "bert_shapes.hpp"
 #include "instar/core/cpu_context.hpp"
 #include "instar/train/bert_trainer.hpp"
+#include "peak_memory.hpp"
 #include "roofline.hpp"
 
 namespace {

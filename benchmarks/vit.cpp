@@ -10,12 +10,12 @@
 
 #include <benchmark/benchmark.h>
 
-#include "bert_shapes.hpp"
 #include "data.hpp"
 #include "instar/core/cpu_context.hpp"
 #include "instar/nn/vit.hpp"
 #include "instar/ops/cross_entropy.hpp"
 #include "instar/optim/adamw.hpp"
+#include "peak_memory.hpp"
 #include "roofline.hpp"
 
 namespace {

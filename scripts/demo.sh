@@ -49,7 +49,7 @@ metadata=$out/simulated.csv
 ((${#arguments[@]} == 0)) || metadata=${arguments[1]}
 say ""
 say "Zero-shot clustering of test and test_unseen"
-build/demo/examples/zero_shot_clustering --metadata "$metadata" --dedup --kmer 5 --model "pre-trained=$out/pretrained" --model "fine-tuned=$out/finetuned" \
+build/demo/examples/zero_shot_clustering --metadata "$metadata" --dedup --kmer 5 --model "untrained=$out/untrained" --model "pre-trained=$out/pretrained" --model "fine-tuned=$out/finetuned" \
     --model "projected=$out/metric" --reduce umap --reduce none --n-neighbors 15 --out "$out/clustering"
 for file in results.json report.html clustering/results.json clustering/report.html; do
     [[ -s $out/$file ]] || die "demo.sh: the run ended without $out/$file"

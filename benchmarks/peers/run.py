@@ -50,6 +50,13 @@ def pairs():
     add("BERT, masked-token training step", PYTORCH_BERT, "bench_mlm_step", [f"mlm_step/{s}" for s in shapes])
     add("Vision transformer, forward and training step", PYTORCH_VIT, "bench_vit",
         ["vit_forward/tiny16_b8", "vit_forward/base16_b8", "vit_step/tiny16_b8", "vit_step/base16_b4"])
+    add("InfoNCE, items/width", "pytorch_info_nce.py", "bench_info_nce",
+        [f"info_nce_{d}/{s}" for d in ("forward", "step") for s in ("512/256", "2000/768", "4096/768", "16384/768")] + ["info_nce_trimodal/2000/768"])
+    add("Agglomerative clustering, points/width", "sklearn_agglomerative.py", "bench_agglomerative",
+        ["ward/5000/50", "ward/20000/50", "ward/47260/50", "ward/100000/2", "average_cosine/20000/50", "complete/10000/50", "single/20000/50", "centroid/5000/50"])
+    add("Exact nearest neighbours, rows/width/k", "knn.py", "bench_knn", [f"{w}/{s}" for w in ("knn", "knn_self") for s in ("20000/768/1", "20000/768/30", "20000/128/30")])
+    add("Clustering scores", "sklearn_metrics.py", "bench_ami", ["ami/100000/5000", "ami/47260/4363"])
+    add("Clustering scores", "sklearn_metrics.py", "bench_silhouette", ["silhouette/47260/50/4363", "silhouette/10000/50/500", "davies_bouldin/47260/50/4363"])
     add("Matrix product, m/n/k/form", PYTORCH_OPS, "bench_gemm",
         [f"gemm/{s}" for s in ("4096/768/768/nt", "4096/3072/768/nt", "4096/768/3072/nt", "4096/3072/3072/nt", "1056/768/768/nt", "4096/768/3072/nn",
                                "3072/768/4096/tn", "4096/128/128/nt")],

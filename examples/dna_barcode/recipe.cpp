@@ -144,6 +144,7 @@ int run_recipe(const settings& given) {
     probe_kmer_baseline(ctx, all, metrics);
     settings s = given;
     model_folder untrained = new_model(ctx, s, all);
+    untrained.save(given.out + "/untrained");
     probe_nearest(ctx, s, all, untrained, "untrained.", metrics);
 
     model_folder pretrained = new_model(ctx, s, all);

@@ -4,36 +4,9 @@
 #     tests/examples/zero_shot_clustering.sh PATH/TO/zero_shot_clustering      dna_barcode is expected beside it
 set -uo pipefail
 
-program=$(realpath "$1")
+# shellcheck source=tests/support/checks.sh
+source "$(dirname "$0")/../support/checks.sh" "$1"
 dna_barcode=$(dirname "$program")/dna_barcode
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 1
-failed=0
-check() {  # check NAME COMMAND…
-    local name=$1
-    shift
-    if "$@" >"$dir/last.log" 2>&1; then
-        echo "ok      $name"
-    else
-        echo "FAILED  $name"
-        tail -n 20 "$dir/last.log"
-        failed=1
-    fi
-}
-refuses() {  # refuses NAME 'TEXT OF THE ERROR' COMMAND…: exits 1 and says so
-    local name=$1 text=$2
-    shift 2
-    "$@" >"$dir/last.log" 2>&1
-    local code=$?
-    if [[ $code -eq 1 ]] && grep -qF -- "$text" "$dir/last.log"; then
-        echo "ok      refuses $name"
-    else
-        echo "FAILED  refuses $name (exit $code, expected 1 and '$text')"
-        tail -n 5 "$dir/last.log"
-        failed=1
-    fi
-}
 
 check "simulate" "$dna_barcode" simulate --n-specimens 800 --out sim.csv
 check "specimens by 5-mers, with and without UMAP" "$program" --metadata sim.csv --kmer 5 --dedup --reduce none --reduce umap --n-components 10 --n-neighbors 10 --out out --quiet

@@ -146,8 +146,8 @@ inline kmeans_result kmeans_runs(cpu_context& ctx, tensor_view<const float, 2> x
 /// goes to the lower index. Empty clusters get the points farthest from their centres, as in scikit-learn. The same bits for any number
 /// of threads. The random numbers are instar's own: a seed does not give scikit-learn's run.
 ///
-/// Cost: seeding up to 2·n·k·(2 + ln k)·d FLOP, an iteration up to 2·n·k·d, less where points are clustered; memory 3·n·d + k·d floats
-/// and 512 KiB a thread, no n × k matrix.
+/// Cost: seeding up to 2·n·k·(2 + ln k)·d FLOP, an iteration up to 2·n·k·d, less where points are clustered; memory 3·n·d + k·d floats,
+/// 512 KiB a thread and, with filtering, lists of at most n·k/128 indices; no n × k matrix.
 /// Throws value_error, before any work: a value that is not finite (row and column named), n < n_clusters, options outside their range,
 /// a zero row when spherical.
 /// Sources: Lloyd 1982 (IEEE Trans. IT 28); Arthur, Vassilvitskii 2007; Kanungo et al. 2002.

@@ -96,7 +96,8 @@ public:
 /// Fuzzy union of exact neighbourhoods; spectral start, component by component where the graph falls apart; stochastic gradient descent.
 /// Not umap-learn's numbers: its neighbours are approximate above 4,096 points and its moves sequential. Same bits for any number of
 /// threads; between instruction sets and maths libraries, results differ as those of two seeds do.
-/// Cost: 2·n²·d FLOP for the neighbours, about n_epochs · edges · (1 + negative_sample_rate) / 3 moves of n_components coordinates.
+/// Cost: 2·n²·d FLOP for the neighbours, then for each edge the share of the n_epochs that its weight is of
+/// the largest, each time 1 + negative_sample_rate moves of n_components coordinates.
 /// Throws value_error, before any work: options outside their range, a value that is not finite (row and column named), a zero row
 /// under cosine.
 inline umap_model umap(cpu_context& ctx, tensor_view<const float, 2> x, umap_options options = {}) {

@@ -27,7 +27,7 @@ namespace instar::nn {
 /// | h, dh                | [n, seq_len, d_model]     | dh overwritten, zero where masked                  |
 /// | mask                 | [n, seq_len]              | 0: the token counts as the centre                  |
 /// | y, dy                | [n, d_out]                |                                                    |
-/// | flat                 | [n, seq_len · d_model]    | forward writes it, backward reads and overwrites it |
+/// | flat                 | [n, seq_len · d_model]    | forward writes it, backward reads it               |
 /// | d_weight             | [d_out, seq_len · d_model] | accumulates                                       |
 ///
 /// Same bits for any number of threads. Cost: 2·n·seq_len·d_model·d_out FLOP forward, twice that backward.
@@ -49,8 +49,8 @@ public:
     tensor<T, 2>& weight() noexcept { return weight_; }
 
     void forward(cpu_context& ctx, out_view<T, 2> y, in_view<T, 3> h, tensor_view<const std::uint8_t, 2> mask, tensor_view<T, 2> flat) const {
-        centred(ctx, centre_.view(), flat, h, mask);
         instar::detail::check_shape("position_projection.forward", "y", y, {h.extent(0), d_out()});
+        centred(ctx, centre_.view(), flat, h, mask);
         ops::linear_forward<T>(ctx, y, flat, weight_.view(), {});
     }
 
@@ -58,7 +58,9 @@ public:
     void backward(cpu_context& ctx, tensor_view<T, 2> d_weight, tensor_view<T, 3> dh, in_view<T, 2> dy, tensor_view<T, 2> flat,
                   tensor_view<const std::uint8_t, 2> mask) const {
         const index_t n = dy.extent(0), width = seq_len() * d_model();
+        instar::detail::check_shape("position_projection.backward", "dy", dy, {n, d_out()});
         instar::detail::check_shape("position_projection.backward", "flat", flat, {n, width});
+        instar::detail::check_shape("position_projection.backward", "d_weight", d_weight, {d_out(), width});
         instar::detail::check_shape("position_projection.backward", "mask", mask, {n, seq_len()});
         if (dh.empty()) {
             ops::linear_backward<T>(ctx, {}, d_weight, {}, dy, flat, weight_.view());

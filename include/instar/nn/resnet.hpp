@@ -3,12 +3,13 @@
 
 // Residual networks of 18, 34 and 50 layers, as torchvision builds them.
 //
-//     nn::resnet<float> model(nn::resnet_config::resnet50(), philox{.seed = 1});       // or load_resnet<float>("folder/"), nn/resnet_io.hpp
+//     nn::resnet<float> model(nn::resnet_config::resnet50(), philox{.seed = 1});
 //     nn::resnet_activations<float> memory;
 //     auto features = model.forward(ctx, memory, images);                               // images [n, 3, 224, 224] → [n, 2048]
 //     auto logits = model.classify(ctx, memory);                                        // [n, n_labels]
 //
-// Parameters and buffers have torchvision's names. On the CPU, channels last inside. He et al. 2015 (arXiv:1512.03385); the stride is in
+// Parameters and buffers have torchvision's names (named_parameters() of nn/bert_io.hpp reads and writes them by name). On the CPU alone, channels
+// last inside. He et al. 2015 (arXiv:1512.03385); the stride is in
 // the 3 × 3 convolution ("v1.5"), as in torchvision.
 
 #include <array>
@@ -234,8 +235,8 @@ private:
     linear head_;
 };
 
-/// Memory of a forward (and of its backward): sized once for a batch and an image size, nothing is allocated in a step after that but
-/// batch normalisation's column sums.
+/// Memory of a forward (and of its backward): sized once for a batch and an image size, a step allocates little after that:
+/// batch normalisation's column sums and lists of views.
 template <class T>
 class resnet_activations {
 public:

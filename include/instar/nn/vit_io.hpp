@@ -3,7 +3,7 @@
 
 // Vision transformers from and to folders (config.json, model.safetensors).
 //
-//     auto model = nn::load_vit<float>("vit_base_patch16_224/");      // timm's, DINO's, MoCo-v3's, MAE's or torchvision's names
+//     auto model = nn::load_vit<float>("vit_base_patch16_224/");      // timm's names, also below MoCo-v3's prefix, or torchvision's
 //     nn::save_vit(model, "mine/");                                   // timm.create_model("local-dir:mine") loads it
 //
 // Sizes come from the tensors themselves; the number of heads, which no tensor shows, from config.json ("num_heads", also in

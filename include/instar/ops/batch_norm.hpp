@@ -7,7 +7,7 @@
 //     ops::batch_norm_inference(ctx, y, running, x, weight, bias, {.relu = true});          // evaluation: the running ones
 //     ops::batch_norm_backward(ctx, dx, dweight, dbias, dy, saved, y, x, weight, {.relu = true});
 //
-// Ioffe, Szegedy 2015 (arXiv:1502.03167). On the CPU; a GPU's are cuDNN's (docs/architecture.md).
+// Ioffe, Szegedy 2015 (arXiv:1502.03167). On the CPU alone: there is no CUDA version yet.
 
 #include "instar/core/tensor_view.hpp"
 

@@ -7,7 +7,7 @@
 //     tensor<float, 1> scratch({ops::conv2d_scratch(shape)});
 //     ops::conv2d_forward(ctx, y, x, weight, bias, shape, scratch);          // x [8, 56, 56, 64] → y [8, 28, 28, 128]
 //
-// On the CPU. A GPU's convolutions are cuDNN's (docs/architecture.md).
+// On the CPU alone: there is no CUDA version yet.
 
 #include <algorithm>
 

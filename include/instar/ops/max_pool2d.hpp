@@ -5,6 +5,8 @@
 //
 //     ops::max_pool2d_forward(ctx, y, place, x, {.kernel = 3, .stride = 2, .padding = 1});     // x [8, 112, 112, 64] → y [8, 56, 56, 64]
 //     ops::max_pool2d_backward(ctx, dx, dy, place);
+//
+// On the CPU alone: there is no CUDA version yet.
 
 #include "instar/core/tensor_view.hpp"
 

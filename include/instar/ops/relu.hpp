@@ -6,7 +6,7 @@
 //     ops::add_relu(ctx, y, a, b);
 //     ops::relu_backward(ctx, dx, dy, y);
 //
-// On the CPU, as the convolutions around it (ops/conv2d.hpp).
+// On the CPU alone, as the convolutions around it (ops/conv2d.hpp).
 
 #include "instar/core/tensor_view.hpp"
 
