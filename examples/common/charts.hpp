@@ -171,17 +171,25 @@ inline std::string bar_chart(const std::string& title, const std::vector<std::st
     return s + "</svg>" + (series.size() > 1 ? legend(detail::names_of(series)) : "") + "</figure>\n";
 }
 
-/// Counts of values in equal bins. n_bins = 0: the square root of the number of values, 10 to 60.
+/// Counts of values in equal bins. n_bins = 0: a bin for each whole number where all values are whole and at most 60 apart, otherwise the
+/// square root of the number of values, 10 to 60.
 inline std::string histogram(const std::string& title, const std::vector<double>& values, const std::string& x_label,
                              int n_bins = 0) {
     using namespace svg;
     range r;
     std::size_t n = 0;
+    bool whole = true;
     for (double v : values) {
         r.add(v);
         n += std::isfinite(v);
+        whole = whole && (!std::isfinite(v) || v == std::floor(v));
     }
     if (r.empty()) return "";
+    if (n_bins <= 0 && whole && r.high - r.low <= 60) {
+        n_bins = static_cast<int>(r.high - r.low) + 1;
+        r.low -= 0.5;
+        r.high += 0.5;
+    }
     if (n_bins <= 0) n_bins = std::clamp(static_cast<int>(std::sqrt(static_cast<double>(n))), 10, 60);
     if (!(r.high > r.low)) r.widen();
     std::vector<std::size_t> count(static_cast<std::size_t>(n_bins), 0);

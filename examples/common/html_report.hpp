@@ -11,9 +11,11 @@
 //     report.histogram("barcode length", lengths, "nucleotides");
 //     report.scatter("UMAP", x, y, {{"order", orders}, {"family", families}});
 //     report.heat_map("confusion", classes, classes, counts, "truth", "prediction");
+//     report.dendrogram("the tree", tree, 30, {family_of_point, families}, {order_of_point, orders});
 //     report.write("out/report.html");
 
 #include "charts.hpp"
+#include "dendrogram_chart.hpp"
 #include "instar/io/atomic_file.hpp"
 
 namespace examples {
@@ -78,6 +80,11 @@ public:
                   const std::vector<std::string>& columns, const std::vector<double>& values,
                   const std::string& row_title = "", const std::string& column_title = "") {
         body_ += examples::heat_map(title, rows, columns, values, row_title, column_title);
+    }
+
+    void dendrogram(const std::string& title, const instar::cluster::dendrogram& tree, instar::index_t n_leaves,
+                    const point_classes& named_by = {}, const point_classes& colored_by = {}) {
+        body_ += examples::dendrogram_chart(title, tree, n_leaves, named_by, colored_by);
     }
 
     std::string html() const {

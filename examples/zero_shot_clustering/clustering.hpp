@@ -5,7 +5,7 @@
 //
 //     auto inputs = load_inputs(ctx, settings, truths);          // one an encoder
 //     auto reduced = reduce(ctx, settings, inputs[0].x, "umap");
-//     auto labels = cluster_items(ctx, settings, reduced->view(), n_clusters, heights);
+//     auto labels = cluster_items(ctx, settings, reduced->view(), n_clusters, inputs[0].tree);
 //     score(metrics, truths[0], labels);
 
 #include <filesystem>
@@ -64,7 +64,7 @@ struct labelling {
 struct encoder_input {
     std::string name;
     tensor<float, 2> x;
-    std::vector<double> heights;  // of the last clustering's top merges, highest first
+    cluster::dendrogram tree{};  // of the last clustering; empty after k-means
 };
 
 inline tensor<float, 2> read_embeddings(const std::string& path) {
@@ -210,16 +210,14 @@ inline std::optional<tensor<float, 2>> reduce(cpu_context& ctx, const settings& 
         .embedding;
 }
 
-inline std::vector<std::int32_t> cluster_items(cpu_context& ctx, const settings& s, tensor_view<const float, 2> x, index_t n_clusters, std::vector<double>& heights) {
-    heights.clear();
+inline std::vector<std::int32_t> cluster_items(cpu_context& ctx, const settings& s, tensor_view<const float, 2> x, index_t n_clusters, cluster::dendrogram& tree) {
+    tree = {};
     if (s.linkage == "kmeans") {
         const auto r = cluster::kmeans(ctx, x, {.n_clusters = n_clusters, .max_iter = 1000, .seed = s.seed});
         return {r.labels.begin(), r.labels.end()};
     }
     const auto linkage = s.linkage == "average" ? cluster::linkage::average : s.linkage == "complete" ? cluster::linkage::complete : s.linkage == "single" ? cluster::linkage::single : cluster::linkage::ward;
-    const auto tree = cluster::agglomerative(ctx, x, {.linkage = linkage});
-    const auto merges = tree.linkage_matrix();
-    for (index_t i = merges.extent(0); i-- > std::max<index_t>(0, merges.extent(0) - 200);) heights.push_back(merges(i, 2));
+    tree = cluster::agglomerative(ctx, x, {.linkage = linkage});
     const auto labels = tree.cut({.n_clusters = n_clusters});
     return {labels.begin(), labels.end()};
 }
@@ -227,15 +225,16 @@ inline std::vector<std::int32_t> cluster_items(cpu_context& ctx, const settings&
 /// AMI under each normaliser, ARI, NMI, homogeneity, completeness and Fowlkes–Mallows of one rank.
 inline void score(std::map<std::string, double>& m, const labelling& truth, const std::vector<std::int32_t>& labels) {
     using metrics::mutual_information_normalizer;
-    m["ami." + truth.rank] = metrics::adjusted_mutual_info(truth.of, labels);
+    const auto all = metrics::clustering_scores(truth.of, labels);
+    m["ami." + truth.rank] = all.adjusted_mutual_info;
     m["ami_min." + truth.rank] = metrics::adjusted_mutual_info(truth.of, labels, mutual_information_normalizer::min);
     m["ami_max." + truth.rank] = metrics::adjusted_mutual_info(truth.of, labels, mutual_information_normalizer::max);
     m["ami_geometric." + truth.rank] = metrics::adjusted_mutual_info(truth.of, labels, mutual_information_normalizer::geometric);
-    m["ari." + truth.rank] = metrics::adjusted_rand_index(truth.of, labels);
-    m["nmi." + truth.rank] = metrics::normalized_mutual_info(truth.of, labels);
-    m["homogeneity." + truth.rank] = metrics::homogeneity(truth.of, labels);
-    m["completeness." + truth.rank] = metrics::completeness(truth.of, labels);
-    m["fowlkes_mallows." + truth.rank] = metrics::fowlkes_mallows(truth.of, labels);
+    m["ari." + truth.rank] = all.adjusted_rand_index;
+    m["nmi." + truth.rank] = all.normalized_mutual_info;
+    m["homogeneity." + truth.rank] = all.homogeneity;
+    m["completeness." + truth.rank] = all.completeness;
+    m["fowlkes_mallows." + truth.rank] = all.fowlkes_mallows;
 }
 
 }  // namespace zero_shot

@@ -78,13 +78,14 @@ void write_report(const std::string& path, cpu_context& ctx, const settings& s, 
     std::vector<double> size;
     for (const auto& [l, count] : sizes) size.push_back(count);
     report.histogram("Items in a cluster, " + rows.back().encoder + ", " + rows.back().reduction, size, "items");
-    if (!shown.heights.empty()) {
-        std::vector<double> step, height;
-        for (std::size_t i = 0; i < std::min<std::size_t>(shown.heights.size(), 60); ++i) {
-            step.push_back(static_cast<double>(i + 2));
-            height.push_back(shown.heights[i]);
-        }
-        report.line_chart("The top of the tree: at which height there are how many clusters", {{shown.name, step, height}}, "clusters", "height");
+    if (shown.tree.n_points() > 1) {
+        const auto by = [&](const std::string& rank) {
+            for (const labelling& t : truths) {
+                if (t.rank == rank || truths.size() == 1) return examples::point_classes{t.of, t.names};
+            }
+            return examples::point_classes{};
+        };
+        report.dendrogram(truths.empty() ? "The top of the tree" : truths.size() == 1 ? "The top of the tree, by " + truths[0].rank : "The top of the tree, " + shown.name + ": families, coloured by order", shown.tree, 30, by("family"), by("order"));
     }
     for (const labelling& t : truths) {
         if (t.rank != "order" || t.names.size() > 24) continue;
@@ -132,7 +133,7 @@ int run(const settings& s) {
             const auto reduced = reduce(ctx, s, input.x.view(), reduction);
             metrics[key + "seconds.reduce"] = seconds_since(begin);
             begin = std::chrono::steady_clock::now();
-            r.labels = cluster_items(ctx, s, reduced ? reduced->view() : tensor_view<const float, 2>(input.x.view()), n_clusters, input.heights);
+            r.labels = cluster_items(ctx, s, reduced ? reduced->view() : tensor_view<const float, 2>(input.x.view()), n_clusters, input.tree);
             metrics[key + "seconds.cluster"] = seconds_since(begin);
             for (const labelling& t : truths) score(r.scores, t, r.labels);
             for (const auto& [name, value] : r.scores) metrics[key + name] = value;

@@ -104,6 +104,8 @@ TEST_CASE("html_report: every element, with text that tries to break out") {
     report.scatter(k_evil, {1, 2, 3}, {3, 1, 2}, {{k_evil, {k_evil, "a", "a"}}, {"second", {"x", "y", "z"}}}, k_evil, k_evil);
     report.scatter("alone", {1, 2}, {3, 1});
     report.heat_map(k_evil, {k_evil, "b"}, {k_evil, "b", "c"}, {1, 2, 3, 4, 5, 6}, k_evil, k_evil);
+    const auto tree = cluster::detail::make_dendrogram(4, {{2, 3, 2.0}, {0, 1, 1.0}, {3, 1, 5.0}}, true, cluster::detail::child_order::ascending);
+    report.dendrogram(k_evil, tree, 3, {{0, 0, 1, -1}, {k_evil, "b"}}, {{0, 0, 1, 1}, {k_evil, "c"}});
     const std::string html = report.html();
     CHECK(malformed(html) == "");
     CHECK(io::is_utf8(html));
@@ -111,7 +113,7 @@ TEST_CASE("html_report: every element, with text that tries to break out") {
     CHECK(count(html, "<script>") == 1);
     CHECK(contains(html, "&lt;/script&gt;"));
     CHECK(contains(html, "<td><b>2.5</b></td>"));
-    CHECK(count(html, "<svg ") == 6);
+    CHECK(count(html, "<svg ") == 7);
     // Nothing from anywhere else: no address, no source, no import; and the page says so to the browser.
     for (const char* outside : {"http:", "https:", "//", "src=", "href=", "url(", "@import", "fetch", "XMLHttp"}) {
         CAPTURE(outside);
@@ -164,6 +166,19 @@ TEST_CASE("html_report: numbers that are none, and charts of nothing") {
     CHECK(contains(error_text<value_error>([&] { empty.scatter("a", {1}, {1}, {{"g", {}}}); }), "grouping g has 0 values, expected 1"));
     CHECK(contains(error_text<value_error>([&] { empty.heat_map("m", {"a"}, {"b"}, {}); }), "heat map m has 0 values, expected 1"));
     CHECK(contains(error_text<value_error>([&] { empty.table({"a", "b"}, {{"x"}}); }), "a table's row has 1 values, expected 2"));
+}
+
+TEST_CASE("html_report: a dendrogram's leaves are the clusters of the cut, named by their majority") {
+    const auto tree = cluster::detail::make_dendrogram(5, {{0, 1, 1.0}, {2, 3, 2.0}, {1, 3, 5.0}, {4, 0, 8.0}}, true, cluster::detail::child_order::ascending);
+    const std::string chart = examples::dendrogram_chart("t", tree, 3, {{0, 0, 1, 0, -1}, {"moth", "fly"}});
+    CHECK(contains(chart, ">moth (2)<"));        // points 0 and 1
+    CHECK(contains(chart, ">moth (2, 50 %)<"));  // points 2 and 3: a moth and a fly, the first of equals
+    CHECK(contains(chart, ">unlabelled (1)<"));  // point 4
+    CHECK(count(chart, "<path ") == 6);           // two merges, three lines each
+    CHECK(count(chart, "moth, height 5") == 3);   // both leaves are moths
+    CHECK(contains(examples::dendrogram_chart("t", tree, 99), ">1</text>"));  // no classes: sizes alone
+    CHECK(examples::dendrogram_chart("t", cluster::dendrogram(), 3).empty());
+    CHECK(contains(error_text<value_error>([&] { examples::dendrogram_chart("t", tree, 3, {{0}, {"a"}}); }), "classes of t has 1 values, expected 5"));
 }
 
 TEST_CASE("html_report: ticks are round, inside, and few") {
