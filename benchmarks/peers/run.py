@@ -53,7 +53,7 @@ def pairs():
     add("InfoNCE, items/width", "pytorch_info_nce.py", "bench_info_nce",
         [f"info_nce_{d}/{s}" for d in ("forward", "step") for s in ("512/256", "2000/768", "4096/768", "16384/768")] + ["info_nce_trimodal/2000/768"])
     add("Agglomerative clustering, points/width", "sklearn_agglomerative.py", "bench_agglomerative",
-        ["ward/5000/50", "ward/20000/50", "ward/47260/50", "ward/100000/2", "average_cosine/20000/50", "complete/10000/50", "single/20000/50", "centroid/5000/50"])
+        ["ward/5000/50", "ward/10000/50", "ward/20000/50", "ward/47260/50", "ward/100000/50", "ward/100000/2", "average_cosine/20000/50", "complete/10000/50", "single/20000/50", "centroid/5000/50"])
     add("Exact nearest neighbours, rows/width/k", "knn.py", "bench_knn", [f"{w}/{s}" for w in ("knn", "knn_self") for s in ("20000/768/1", "20000/768/30", "20000/128/30")])
     add("Clustering scores", "sklearn_metrics.py", "bench_ami", ["ami/100000/5000", "ami/47260/4363"])
     add("Clustering scores", "sklearn_metrics.py", "bench_silhouette", ["silhouette/47260/50/4363", "silhouette/10000/50/500", "davies_bouldin/47260/50/4363"])
@@ -166,8 +166,12 @@ def measure(args, build):
             work, memory = {}, {}
             for _ in range(args.rounds):
                 run = run_instar(build, program, own_name, args.seconds, args.threads)
-                for label in theirs:
+                for label in list(theirs):
                     answer = peers[label].ask(name, args.seconds)
+                    if "error" in answer:
+                        skipped.append(f"{file} ({label}), {name}: {answer['error']}")
+                        del theirs[label]
+                        continue
                     theirs[label] += answer["times"]
                     memory[label] = max(memory.get(label, 0.0), answer["peak_rss_mb"])
                     work = {k: answer[k] for k in ("flop", "bytes", "items")}
