@@ -11,7 +11,6 @@
 #include "instar/io/npy.hpp"
 
 #include "common/table.hpp"
-#include "fit.hpp"
 #include "load_specimens.hpp"
 #include "tasks.hpp"
 
@@ -33,7 +32,7 @@ void print_metrics(const metrics_map& metrics) {
 
 int finish_training(const settings& s, const specimens& all, cpu_context& ctx, model_folder& folder, const training_summary& summary) {
     folder.save(s.out);
-    drop_checkpoint(s.out, s.checkpoint);
+    examples::drop_checkpoint(s.out, s.checkpoint);
     metrics_map metrics;
     metrics["train.loss"] = summary.final_loss;
     if (folder.task == "finetune") score_classifier(ctx, all, folder, "", metrics);

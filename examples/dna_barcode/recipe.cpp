@@ -10,7 +10,6 @@
 
 #include "common/html_report.hpp"
 #include "common/table.hpp"
-#include "fit.hpp"
 #include "load_specimens.hpp"
 #include "tasks.hpp"
 
@@ -134,7 +133,7 @@ int run_recipe(const settings& given) {
         } else {
             const training_summary summary = train(out);
             folder.save(out);
-            drop_checkpoint(out, "");
+            examples::drop_checkpoint(out, "");
             stages.push_back({key, title, summary});
             metrics["seconds." + key] = summary.seconds;
             metrics["samples_per_second." + key] = summary.samples_per_second;

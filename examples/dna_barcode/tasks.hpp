@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "common/fit.hpp"
+
 #include "evaluate.hpp"
 #include "model_folder.hpp"
 #include "settings.hpp"
@@ -16,13 +18,7 @@ namespace dna_barcode {
 /// Sets the defaults of a preset: small, paper or demo. Throws value_error for another name.
 void apply_preset(settings& s, const std::string& preset);
 
-/// Loss curves and other facts of a training run, for results.json and the report.
-struct training_summary {
-    std::vector<double> step, loss;                 // one point per log interval
-    double seconds = 0.0;
-    double samples_per_second = 0.0;
-    double final_loss = 0.0;
-};
+using examples::training_summary;
 
 model_folder new_model(cpu_context& ctx, const settings& s, const specimens& all);
 training_summary pretrain(cpu_context& ctx, const settings& s, const specimens& all, model_folder& folder, const std::string& out);

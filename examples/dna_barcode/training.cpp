@@ -1,12 +1,28 @@
 // pretrain, finetune and metric: what each objective feeds to the shared loop.
-#include "fit.hpp"
+#include "instar/train/bert_trainer.hpp"
+
 #include "tasks.hpp"
 
 namespace dna_barcode {
 
 using namespace instar;
 
+using examples::fit;
+using examples::fit_plan;
+using examples::has_checkpoint;
+
 namespace {
+
+/// The model and the optimiser's moments, updated by it.
+examples::trainable trained_by(cpu_context& ctx, train::bert_trainer<float>& trainer) {
+    const index_t n = trainer.model().layout().size();
+    auto state = nn::named_parameters(trainer.model().layout(), trainer.model().parameters());
+    state.emplace_back("adamw.m", std::vector<index_t>{n}, trainer.optimiser().m().data());
+    state.emplace_back("adamw.v", std::vector<index_t>{n}, trainer.optimiser().v().data());
+    return {.state = std::move(state),
+            .set_steps = [&trainer](index_t steps) { trainer.optimiser().set_steps(steps); },
+            .update = [&ctx, &trainer](const optim::rates& rates) { trainer.update(ctx, rates); }};
+}
 
 optim::adamw_config optimiser_of(const settings& s) { return {.weight_decay = s.weight_decay}; }
 
@@ -140,7 +156,7 @@ training_summary pretrain(cpu_context& ctx, const settings& s, const specimens& 
     plan.fingerprint["loss"] = s.loss;
     plan.fingerprint["mask_ratio"] = s.mask_ratio;
     const auto summary = fit(
-        ctx, trainer, plan, [&](index_t epoch) { return train::epoch_order(static_cast<index_t>(data.rows.size()), philox{s.seed, 2}, epoch); },
+        trained_by(ctx, trainer), plan, [&](index_t epoch) { return train::epoch_order(static_cast<index_t>(data.rows.size()), philox{s.seed, 2}, epoch); },
         [&](std::span<const index_t> samples, index_t, philox rng) {
             folder.encoder.encode(ctx, batch, data.barcodes, shifts, samples, variant, rng.fork(1));
             train::mask_tokens(masked, batch.ids.view(), options, rng.fork(2));
@@ -184,7 +200,7 @@ training_summary finetune(cpu_context& ctx, const settings& s, const specimens& 
     plan.fingerprint["freeze_encoder"] = s.freeze_encoder;
     plan.fingerprint["head_init"] = s.head_init;
     return fit(
-        ctx, trainer, plan,
+        trained_by(ctx, trainer), plan,
         [&](index_t epoch) {
             auto order = train::epoch_order(static_cast<index_t>(labelled.size()), philox{s.seed, 6}, epoch);
             for (index_t& i : order) i = labelled[static_cast<std::size_t>(i)];
@@ -222,7 +238,7 @@ training_summary metric_learn(cpu_context& ctx, const settings& s, const specime
     plan.fingerprint["temperature"] = s.temperature;
     plan.fingerprint["species_weight"] = s.species_weight;
     return fit(
-        ctx, trainer, plan, [&](index_t epoch) { return train::class_balanced_order(genus, 4, philox{s.seed, 8}, epoch); },
+        trained_by(ctx, trainer), plan, [&](index_t epoch) { return train::class_balanced_order(genus, 4, philox{s.seed, 8}, epoch); },
         [&](std::span<const index_t> samples, index_t, philox rng) {
             folder.encoder.encode(ctx, batch, data.barcodes, shifts, samples, variant, rng.fork(1));
             for (std::size_t i = 0; i < samples.size(); ++i) {

@@ -1,9 +1,10 @@
-#ifndef INSTAR_EXAMPLES_DNA_BARCODE_FIT_HPP
-#define INSTAR_EXAMPLES_DNA_BARCODE_FIT_HPP
+#ifndef INSTAR_EXAMPLES_COMMON_FIT_HPP
+#define INSTAR_EXAMPLES_COMMON_FIT_HPP
 
-// The loop that all training tasks share: order of samples, schedule, progress, log, checkpoints, interruption.
+// The loop that all example trainers share: order of samples, schedule, progress, log, checkpoints, interruption.
 //
-//     fit(ctx, trainer, plan, order_of_epoch, [&](std::span<const index_t> samples, index_t step, philox rng) { return loss; });
+//     trainable what{.state = {{"parameters", {n}, p}, {"adamw.m", {n}, m}}, .set_steps = …, .update = [&](const optim::rates& r) { … }};
+//     fit(what, plan, order_of_epoch, [&](std::span<const index_t> samples, index_t first_of_step, philox rng) { return loss; });
 //
 // Everything is a function of the step: a resumed run computes the same bits as an uninterrupted one.
 
@@ -11,17 +12,35 @@
 #include <filesystem>
 #include <functional>
 #include <iostream>
+#include <optional>
+#include <span>
 
+#include "instar/core/philox.hpp"
 #include "instar/io/json.hpp"
-#include "instar/train/bert_trainer.hpp"
+#include "instar/optim/schedule.hpp"
 #include "instar/train/checkpoint.hpp"
 #include "instar/train/interrupt.hpp"
 #include "instar/train/log.hpp"
 #include "instar/train/progress.hpp"
 
-#include "tasks.hpp"
+namespace examples {
 
-namespace dna_barcode {
+using instar::index_t;
+
+/// Loss curves and other facts of a training run, for results.json and the report.
+struct training_summary {
+    std::vector<double> step, loss;  // one point per log interval
+    double seconds = 0.0;
+    double samples_per_second = 0.0;
+    double final_loss = 0.0;
+};
+
+/// What a run changes, and how.
+struct trainable {
+    std::vector<instar::io::named_tensor> state;               // all that a checkpoint must hold: parameters, the optimiser's, running statistics
+    std::function<void(index_t)> set_steps;                    // tells the optimiser how many updates it has made; may be empty
+    std::function<void(const instar::optim::rates&)> update;  // one step of the optimiser; then gradients are zero
+};
 
 struct fit_plan {
     std::string task;
@@ -36,6 +55,9 @@ struct fit_plan {
     bool quiet = false;
     double checkpoint_seconds = 60.0;
     instar::io::json fingerprint;     // what a checkpoint must agree with
+    std::string schedule_name = "one_cycle";
+    // Rates of step `step` of `total`; default: one cycle up to max_lr.
+    std::function<instar::optim::rates(index_t step, index_t total, index_t steps_per_epoch)> schedule{};
 };
 
 /// Where a plan's checkpoint is: --checkpoint, or in the output folder; empty = nowhere.
@@ -47,9 +69,9 @@ inline std::string checkpoint_of(const fit_plan& plan) {
 inline bool has_checkpoint(const fit_plan& plan) { return !checkpoint_of(plan).empty() && std::filesystem::exists(checkpoint_of(plan)); }
 
 /// One optimiser step is `accumulate` calls of `gradients`, each over batch_size samples; it returns its share of the loss.
-inline training_summary fit(cpu_context& ctx, instar::train::bert_trainer<float>& trainer, const fit_plan& plan,
+inline training_summary fit(const trainable& what, const fit_plan& plan,
                             const std::function<std::vector<index_t>(index_t epoch)>& order_of_epoch,
-                            const std::function<double(std::span<const index_t> samples, index_t first_of_step, philox rng)>& gradients,
+                            const std::function<double(std::span<const index_t> samples, index_t first_of_step, instar::philox rng)>& gradients,
                             const std::function<void(index_t epoch)>& after_epoch = {}) {
     using namespace instar;
     using clock = std::chrono::steady_clock;
@@ -61,12 +83,11 @@ inline training_summary fit(cpu_context& ctx, instar::train::bert_trainer<float>
         throw value_error(plan.task + ": " + std::to_string(order.size()) + " samples are fewer than one step of " + std::to_string(per_step) + "; lower --batch-size");
     }
     const index_t total = steps_per_epoch * plan.n_epochs;
-    const optim::one_cycle schedule{.max_lr = plan.max_lr, .total_steps = total};
+    const auto rates_at = [&](index_t step) {
+        return plan.schedule ? plan.schedule(step, total, steps_per_epoch) : optim::one_cycle{.max_lr = plan.max_lr, .total_steps = total}(step);
+    };
 
     const std::string checkpoint_path = checkpoint_of(plan);
-    auto state = nn::named_parameters(trainer.model().layout(), trainer.model().parameters());
-    state.emplace_back("adamw.m", std::vector<index_t>{trainer.model().layout().size()}, trainer.optimiser().m().data());
-    state.emplace_back("adamw.v", std::vector<index_t>{trainer.model().layout().size()}, trainer.optimiser().v().data());
     io::json facts = plan.fingerprint;
     facts["task"] = plan.task;
     facts["epochs"] = plan.n_epochs;
@@ -79,8 +100,8 @@ inline training_summary fit(cpu_context& ctx, instar::train::bert_trainer<float>
         if (checkpoint_path.empty()) return;
         train::save_checkpoint(checkpoint_path,
                                {.step = step, .epoch = step / steps_per_epoch, .position = step % steps_per_epoch * per_step, .n_samples = step * per_step,
-                                .seed = plan.seed, .schedule = "one_cycle", .config = facts.dump()},
-                               state);
+                                .seed = plan.seed, .schedule = plan.schedule_name, .config = facts.dump()},
+                               what.state);
     };
 
     index_t step = 0;
@@ -90,10 +111,10 @@ inline training_summary fit(cpu_context& ctx, instar::train::bert_trainer<float>
         if (io::parse_json(saved.config, checkpoint_path) != facts) {
             throw value_error(checkpoint_path + " is of another run: it holds " + saved.config + ", this run is " + facts.dump() + "; remove it or choose another --out");
         }
-        train::load_checkpoint(checkpoint_path, state);
+        train::load_checkpoint(checkpoint_path, what.state);
         step = saved.step;
         if (step < 0 || step > total) throw parse_error(checkpoint_path, "step " + std::to_string(step) + " is outside this run's " + std::to_string(total));
-        trainer.optimiser().set_steps(step);
+        if (what.set_steps) what.set_steps(step);
         if (!plan.quiet) std::cerr << plan.task << ": resuming at step " << step << " of " << total << '\n';
     }
 
@@ -128,8 +149,8 @@ inline training_summary fit(cpu_context& ctx, instar::train::bert_trainer<float>
         if (!std::isfinite(loss)) {
             throw error(plan.task + ": the loss is not finite at step " + std::to_string(step) + "; the last checkpoint is kept; lower --lr");
         }
-        const optim::rates rates = schedule(step);
-        trainer.update(ctx, rates);
+        const optim::rates rates = rates_at(step);
+        what.update(rates);
         interval_loss += loss;
         ++interval_steps;
         smooth = step == first_step ? loss : 0.95 * smooth + 0.05 * loss;
@@ -171,6 +192,6 @@ inline void drop_checkpoint(const std::string& out, const std::string& checkpoin
     std::filesystem::remove(path, ignored);
 }
 
-}  // namespace dna_barcode
+}  // namespace examples
 
 #endif
