@@ -14,7 +14,8 @@ void check_resnet(const std::string& name, double tolerance, int threads) {
     CAPTURE(name);
     const test::golden_file golden(name);
     const auto c = golden.read<std::int64_t>("config");
-    nn::resnet<T> model({.n_blocks = {c.at(0), c.at(1), c.at(2), c.at(3)}, .bottleneck = c.at(4) == 1, .n_labels = c.at(5)});
+    nn::resnet<T> model({.n_blocks = {c.at(0), c.at(1), c.at(2), c.at(3)}, .bottleneck = c.at(4) == 1, .n_labels = c.at(5),
+                         .stem = c.at(9) == 1 ? nn::resnet_stem::small_image : nn::resnet_stem::imagenet});
     for (const auto& info : model.layout().infos()) {
         const bool norm_weight = info.shape.size() == 1 && info.name.ends_with("weight");
         const std::uint64_t hash = test::golden_hash(info.name);
@@ -66,4 +67,6 @@ TEST_CASE("resnet equals torchvision: features, gradients, running statistics") 
     check_resnet<float>("resnet_basic", 2e-5, 2);
     check_resnet<double>("resnet_bottleneck", 1e-11, 1);
     check_resnet<float>("resnet_bottleneck", 2e-5, 1);
+    check_resnet<double>("resnet_small_image", 1e-11, 2);
+    check_resnet<float>("resnet_small_image", 2e-5, 2);
 }

@@ -16,13 +16,18 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 import bert_fill as fill
 import bert_golden as golden
 
-# blocks of each stage, bottleneck, labels, batch, height, width
-CASES = {"resnet_basic": ((1, 2, 1, 1), 0, 5, 3, 33, 40), "resnet_bottleneck": ((2, 1, 1, 1), 1, 4, 2, 48, 40)}
+# blocks of each stage, bottleneck, labels, batch, height, width, small-image stem (3 × 3, no pooling)
+CASES = {"resnet_basic": ((1, 2, 1, 1), 0, 5, 3, 33, 40, 0), "resnet_bottleneck": ((2, 1, 1, 1), 1, 4, 2, 48, 40, 0),
+         "resnet_small_image": ((1, 1, 1, 1), 0, 3, 3, 13, 16, 1)}
 
 
 def main():
-    for name, (blocks, bottleneck, labels, n, height, width) in CASES.items():
-        model = ResNet(Bottleneck if bottleneck else BasicBlock, list(blocks), num_classes=labels).double()
+    for name, (blocks, bottleneck, labels, n, height, width, small) in CASES.items():
+        model = ResNet(Bottleneck if bottleneck else BasicBlock, list(blocks), num_classes=labels)
+        if small:
+            model.conv1 = torch.nn.Conv2d(3, 64, 3, padding=1, bias=False)
+            model.maxpool = torch.nn.Identity()
+        model.double()
         with torch.no_grad():
             for key, p in model.named_parameters():
                 values = fill.unit(key, tuple(p.shape))
@@ -40,7 +45,7 @@ def main():
         model.eval()
         evaluated = model(images)
         golden.write(name, {
-            "config": np.array([*blocks, bottleneck, labels, n, height, width]),
+            "config": np.array([*blocks, bottleneck, labels, n, height, width, small]),
             "targets": targets.numpy().astype(np.int32),
             "train.features": captured[0].numpy(),
             "train.logits": logits.detach().numpy(),

@@ -25,6 +25,10 @@
 
 namespace instar::nn {
 
+/// How the images enter. imagenet: a 7 × 7 convolution of stride 2 and a pooling, together a quarter of the size. small_image: a 3 × 3
+/// convolution of stride 1 and no pooling, for images of about 32 pixels (as in He et al. 2015, section 4.2).
+enum class resnet_stem { imagenet, small_image };
+
 struct resnet_config {
     std::array<index_t, 4> n_blocks{3, 4, 6, 3};
     bool bottleneck = true;   ///< blocks of 1×1, 3×3, 1×1 convolutions; otherwise two of 3×3
@@ -33,6 +37,7 @@ struct resnet_config {
     index_t n_labels = 0;     ///< 0 = no classifier
     double eps = 1e-5;
     double momentum = 0.1;    ///< of the running statistics
+    resnet_stem stem = resnet_stem::imagenet;
 
     static resnet_config resnet18(index_t n_labels = 0) { return {.n_blocks = {2, 2, 2, 2}, .bottleneck = false, .n_labels = n_labels}; }
     static resnet_config resnet34(index_t n_labels = 0) { return {.bottleneck = false, .n_labels = n_labels}; }
@@ -40,6 +45,9 @@ struct resnet_config {
 
     index_t expansion() const { return bottleneck ? 4 : 1; }
     index_t d_features() const { return width * 8 * expansion(); }
+    bool pools() const { return stem == resnet_stem::imagenet; }
+    /// Images are at least this high and wide: the last stage then has a pixel, with the imagenet stem of its whole window.
+    index_t smallest_image() const { return pools() ? 32 : 8; }
 };
 
 /// A convolution without bias, and the batch normalisation after it.
@@ -206,7 +214,13 @@ class resnet_network {
 public:
     explicit resnet_network(const resnet_config& config) : config_(config) {
         if (config.width < 1 || config.n_channels < 1 || config.n_labels < 0) throw value_error("resnet_config: width and n_channels must be positive, n_labels not negative");
-        stem_ = conv_norm(layout_, buffers_, "conv1", "bn1", {.d_in = config.n_channels, .d_out = config.width, .kernel = 7, .stride = 2, .padding = 3});
+        ops::conv2d_shape stem{.d_in = config.n_channels, .d_out = config.width, .kernel = 3, .stride = 1, .padding = 1};
+        if (config.stem == resnet_stem::imagenet) {
+            stem.kernel = 7;
+            stem.stride = 2;
+            stem.padding = 3;
+        }
+        stem_ = conv_norm(layout_, buffers_, "conv1", "bn1", stem);
         index_t d_in = config.width;
         for (std::size_t stage = 0; stage < 4; ++stage) {
             const index_t d_mid = config.width << stage, d_out = d_mid * config.expansion();
@@ -279,9 +293,15 @@ private:
         const resnet_config& c = net.config();
         images = memory_.template take<T>({n, height, width, c.n_channels});
         stem = net.stem().template take<T>(memory_, n, height, width, training);
-        index_t scratch = ops::conv2d_scratch(stem.shape), h = k_pool.out(stem.shape.height_out()), w = k_pool.out(stem.shape.width_out());
-        pooled = memory_.template take<T>({n, h, w, c.width});
-        place = memory_.template take<std::int32_t>({n, h, w, c.width});
+        index_t scratch = ops::conv2d_scratch(stem.shape), h = stem.shape.height_out(), w = stem.shape.width_out();
+        pooled = stem.y;
+        place = {};
+        if (c.pools()) {
+            h = k_pool.out(h);
+            w = k_pool.out(w);
+            pooled = memory_.template take<T>({n, h, w, c.width});
+            place = memory_.template take<std::int32_t>({n, h, w, c.width});
+        }
         index_t largest = stem.convolved.size();
         const std::size_t mark = memory_.mark();
         blocks.clear();
@@ -358,14 +378,17 @@ public:
     ///
     /// | argument | shape                                | element | note                                      |
     /// |----------|--------------------------------------|---------|-------------------------------------------|
-    /// | images   | [n_batch, n_channels, height, width]  | T       | any size from 32 × 32                     |
+    /// | images   | [n_batch, n_channels, height, width]  | T       | any size from config().smallest_image()                 |
     /// | result   | [n_batch, d_features]                | T       | lives in `memory` until the next forward  |
     ///
     /// In training the running statistics move. Same bits for any number of threads. Throws shape_error for other images.
     tensor_view<T, 2> forward(cpu_context& ctx, resnet_activations<T>& memory, in_view<T, 4> images, bool training = false) {
         const index_t n = images.extent(0), height = images.extent(2), width = images.extent(3), channels = net_.config().n_channels;
         instar::detail::check_shape("resnet.forward", "images", images, {n, channels, height, width});
-        if (height < 32 || width < 32) throw shape_error("resnet.forward: images of " + std::to_string(height) + " × " + std::to_string(width) + " are smaller than 32 × 32");
+        const index_t least = net_.config().smallest_image();
+        if (height < least || width < least) {
+            throw shape_error("resnet.forward: images of " + std::to_string(height) + " × " + std::to_string(width) + " are smaller than " + std::to_string(least) + " × " + std::to_string(least));
+        }
         memory.reserve(ctx, net_, n, height, width, training);
         parallel_for(ctx, n * height, 8, [&](index_t begin, index_t end) {
             for (index_t line = begin; line < end; ++line) {
@@ -379,7 +402,7 @@ public:
         ops::batch_norm_options norm = options();
         norm.relu = true;
         net_.stem().forward(ctx, values, buffers_.view(), memory.stem, tensor_view<const T, 4>(memory.images), norm, training, memory.unfold);
-        ops::max_pool2d_forward<T>(ctx, memory.pooled, memory.place, memory.stem.y, resnet_activations<T>::k_pool);
+        if (net_.config().pools()) ops::max_pool2d_forward<T>(ctx, memory.pooled, memory.place, memory.stem.y, resnet_activations<T>::k_pool);
         for (std::size_t i = 0; i < net_.blocks().size(); ++i) {
             net_.blocks()[i].forward(ctx, values, buffers_.view(), memory.blocks[i], memory.input(i), options(), training, memory.unfold);
         }
@@ -410,8 +433,11 @@ public:
             net_.blocks()[i].backward(ctx, values, gradients, dx, dy, memory.blocks[i], memory.input(i), options(), memory.unfold, memory.scratch());
             dy = dx;
         }
-        tensor_view<T, 4> d_stem = like(memory.gradient[dy.data() == memory.gradient[0].data() ? 1 : 0], memory.stem.y);
-        ops::max_pool2d_backward<T>(ctx, d_stem, tensor_view<const T, 4>(dy), memory.place);
+        tensor_view<T, 4> d_stem = dy;
+        if (net_.config().pools()) {
+            d_stem = like(memory.gradient[dy.data() == memory.gradient[0].data() ? 1 : 0], memory.stem.y);
+            ops::max_pool2d_backward<T>(ctx, d_stem, tensor_view<const T, 4>(dy), memory.place);
+        }
         ops::batch_norm_options norm = options();
         norm.relu = true;
         net_.stem().backward(ctx, values, gradients, tensor_view<T, 4>{}, d_stem, memory.stem, tensor_view<const T, 4>(memory.images), norm, memory.unfold);
@@ -425,7 +451,11 @@ public:
         };
         const ops::conv2d_shape stem = net_.stem().shape(n, height, width);
         add(stem);
-        index_t h = resnet_activations<T>::k_pool.out(stem.height_out()), w = resnet_activations<T>::k_pool.out(stem.width_out());
+        index_t h = stem.height_out(), w = stem.width_out();
+        if (net_.config().pools()) {
+            h = resnet_activations<T>::k_pool.out(h);
+            w = resnet_activations<T>::k_pool.out(w);
+        }
         for (const auto& block : net_.blocks()) {
             if (block.shortcut()) add(block.shortcut()->shape(n, h, w));
             for (const auto& unit : block.units()) {
