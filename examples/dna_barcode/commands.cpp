@@ -22,8 +22,6 @@ namespace {
 
 cpu_context make_context(const settings& s) { return s.cpu_workers > 0 ? cpu_context(s.cpu_workers) : cpu_context(); }
 
-double seconds_since(std::chrono::steady_clock::time_point start) { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); }
-
 void print_metrics(const metrics_map& metrics) {
     for (const auto& [name, value] : metrics) {
         if (name.ends_with(".accuracy")) std::printf("%-52s %6.2f %%\n", name.c_str(), 100.0 * value);
@@ -140,12 +138,6 @@ static settings with_task_defaults(settings s, const std::string& task) {
 }
 
 settings task_settings(const settings& s, const std::string& task) { return with_task_defaults(s, task); }
-
-void write_results(const std::string& out, const std::string& task, double seconds, double samples_per_second, const metrics_map& metrics) {
-    const bool file = out.ends_with(".json");
-    if (!file) std::filesystem::create_directories(out);
-    io::write_json(file ? out : out + "/results.json", {{"task", task}, {"seconds", seconds}, {"samples_per_second", samples_per_second}, {"metrics", metrics}});
-}
 
 int run_pretrain(const settings& given) {
     const settings s = with_task_defaults(given, "pretrain");

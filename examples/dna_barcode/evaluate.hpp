@@ -17,6 +17,7 @@
 #include "instar/ops/softmax.hpp"
 
 #include "common/linear_probe.hpp"
+#include "common/results.hpp"
 
 #include "barcodes.hpp"
 #include "model_folder.hpp"
@@ -24,7 +25,7 @@
 
 namespace dna_barcode {
 
-using metrics_map = std::map<std::string, double>;
+using examples::metrics_map;
 using examples::argmax_rows;
 using examples::train_linear_probe;
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "common/fit.hpp"
+#include "common/results.hpp"
 
 #include "evaluate.hpp"
 #include "model_folder.hpp"
@@ -18,7 +19,9 @@ namespace dna_barcode {
 /// Sets the defaults of a preset: small, paper or demo. Throws value_error for another name.
 void apply_preset(settings& s, const std::string& preset);
 
+using examples::seconds_since;
 using examples::training_summary;
+using examples::write_results;
 
 model_folder new_model(cpu_context& ctx, const settings& s, const specimens& all);
 training_summary pretrain(cpu_context& ctx, const settings& s, const specimens& all, model_folder& folder, const std::string& out);
@@ -37,9 +40,6 @@ void score_classifier(cpu_context& ctx, const specimens& all, const model_folder
 double nearest_accuracy(cpu_context& ctx, const settings& s, const specimens& all, const model_folder& folder, const char* split, const char* rank);
 /// 5-mer counts, cosine 1-NN: "baseline.5mer." + the same keys.
 void probe_kmer_baseline(cpu_context& ctx, const specimens& all, metrics_map& metrics);
-
-/// {"task", "seconds", "samples_per_second", "metrics": {…}}, written aside and renamed. `out`: a folder or a .json file.
-void write_results(const std::string& out, const std::string& task, double seconds, double samples_per_second, const metrics_map& metrics);
 
 int run_pretrain(const settings& s);
 int run_finetune(const settings& s);

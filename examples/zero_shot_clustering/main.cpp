@@ -16,7 +16,7 @@ namespace {
 using namespace zero_shot;
 using namespace instar;
 
-double seconds_since(std::chrono::steady_clock::time_point start) { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); }
+using examples::seconds_since;
 
 std::string percent(const std::map<std::string, double>& m, const std::string& key) {
     const auto it = m.find(key);
@@ -153,10 +153,8 @@ int run(const settings& s) {
     if (!s.labels_out.empty()) io::write_npy(s.labels_out, tensor_view<const std::int32_t, 1>(rows.back().labels.data(), {n}));
     const double seconds = seconds_since(start);
     if (!s.out.empty()) {
-        const bool file = s.out.ends_with(".json");
-        if (!file) std::filesystem::create_directories(s.out);
-        io::write_json(file ? s.out : s.out + "/results.json", {{"task", "zero_shot_clustering"}, {"seconds", seconds}, {"samples_per_second", static_cast<double>(n) / seconds}, {"metrics", metrics}});
-        const std::string report = file ? s.out.substr(0, s.out.size() - 5) + ".html" : s.out + "/report.html";
+        examples::write_results(s.out, "zero_shot_clustering", seconds, static_cast<double>(n) / seconds, metrics);
+        const std::string report = s.out.ends_with(".json") ? s.out.substr(0, s.out.size() - 5) + ".html" : s.out + "/report.html";
         write_report(report, ctx, s, inputs, rows, truths, n_clusters, seconds);
         std::cout << "report: " << report << '\n';
     }
