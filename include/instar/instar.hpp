@@ -77,6 +77,8 @@
 #include "instar/data/csv_scan.hpp"
 #include "instar/data/csv_writer.hpp"
 #include "instar/data/fasta.hpp"
+#include "instar/data/image.hpp"
+#include "instar/data/image_warp.hpp"
 #include "instar/data/label_file.hpp"
 #include "instar/data/md5.hpp"
 #include "instar/data/sequence.hpp"
