@@ -12,6 +12,7 @@
 //     report.scatter("UMAP", x, y, {{"order", orders}, {"family", families}});
 //     report.heat_map("confusion", classes, classes, counts, "truth", "prediction");
 //     report.dendrogram("the tree", tree, 30, {family_of_point, families}, {order_of_point, orders});
+//     report.gallery({{jpeg_bytes, "image/jpeg", "Apis mellifera, 97 %", true}});
 //     report.write("out/report.html");
 
 #include "charts.hpp"
@@ -19,6 +20,28 @@
 #include "instar/io/atomic_file.hpp"
 
 namespace examples {
+
+/// A picture of a gallery: an encoded image file, what stands below it, and whether its frame is that of something right.
+struct gallery_item {
+    std::string bytes, media_type, caption;  // "image/jpeg" or "image/png"
+    bool good = true;
+};
+
+namespace detail {
+
+inline std::string base64(std::string_view bytes) {
+    constexpr char k_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    std::string s;
+    s.reserve((bytes.size() + 2) / 3 * 4);
+    for (std::size_t i = 0; i < bytes.size(); i += 3) {
+        unsigned v = 0;
+        for (std::size_t j = 0; j < 3; ++j) v = v << 8 | (i + j < bytes.size() ? static_cast<unsigned char>(bytes[i + j]) : 0u);
+        for (std::size_t j = 0; j < 4; ++j) s += i + j <= bytes.size() ? k_digits[v >> (18 - 6 * j) & 63] : '=';
+    }
+    return s;
+}
+
+}  // namespace detail
 
 class html_report {
 public:
@@ -87,12 +110,22 @@ public:
         body_ += examples::dendrogram_chart(title, tree, n_leaves, named_by, colored_by);
     }
 
+    /// Pictures side by side, inside the page itself.
+    void gallery(const std::vector<gallery_item>& items) {
+        body_ += "<div class=\"gallery\">\n";
+        for (const gallery_item& item : items) {
+            body_ += std::string("<figure class=\"") + (item.good ? "good" : "bad") + "\"><img alt=\"\" src=\"data:" + escape_html(item.media_type) + ";base64," +
+                     detail::base64(item.bytes) + "\"/><figcaption>" + escape_html(item.caption) + "</figcaption></figure>\n";
+        }
+        body_ += "</div>\n";
+    }
+
     std::string html() const {
         std::string s =
             "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
             "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n"
             "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
-            "script-src 'unsafe-inline'\">\n";
+            "script-src 'unsafe-inline'; img-src data:\">\n";
         s += "<title>" + escape_html(title_) + "</title>\n<style>\n" + style() +
              "</style>\n</head>\n<body>\n<header><h1>" + escape_html(title_) + "</h1><p>" + escape_html(subtitle_) +
              "</p>";
@@ -158,6 +191,10 @@ private:
                ".legend{display:flex;flex-wrap:wrap;gap:.3rem "
                "1.1rem;font-size:.88rem;margin-top:.3rem;padding-left:7%}\n"
                ".legend i{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin-right:.4em}\n"
+               ".gallery{display:grid;grid-template-columns:repeat(auto-fill,minmax(120px,1fr));gap:.8rem}\n"
+               ".gallery figure{margin:0}.gallery img{width:100%;aspect-ratio:1;object-fit:cover;border-radius:6px;"
+               "border-bottom:4px solid var(--c4)}.gallery .bad img{border-color:var(--c3)}\n"
+               ".gallery figcaption{font-size:.78rem;line-height:1.3;color:var(--soft);overflow-wrap:anywhere}\n"
                ".picker{font-size:.88rem;color:var(--soft)}\n"
                "select{font:inherit;color:var(--fg);background:var(--card);border:1px solid "
                "var(--line);border-radius:5px;padding:.1rem .4rem}\n"

@@ -9,6 +9,7 @@
 #include "instar/ops/max_pool2d.hpp"
 #include "instar/ops/ref/conv2d.hpp"
 #include "support/compare.hpp"
+#include "support/levels.hpp"
 
 using namespace instar;
 
@@ -115,7 +116,7 @@ void check_batch_norm(index_t n, index_t d, bool relu, double tolerance) {
 
 TEST_CASE("conv2d equals the reference, forward and backward") {
     for (const auto& s : k_shapes) {
-        check_conv2d<float>(s, 1e-12);
+        test::for_each_level([&] { check_conv2d<float>(s, 1e-12); });
         check_conv2d<double>(s, 1e-26);
     }
 }

@@ -168,6 +168,23 @@ TEST_CASE("html_report: numbers that are none, and charts of nothing") {
     CHECK(contains(error_text<value_error>([&] { empty.table({"a", "b"}, {{"x"}}); }), "a table's row has 1 values, expected 2"));
 }
 
+TEST_CASE("html_report: a gallery holds its pictures as base64") {
+    CHECK(examples::detail::base64("") == "");
+    CHECK(examples::detail::base64("f") == "Zg==");
+    CHECK(examples::detail::base64("fo") == "Zm8=");
+    CHECK(examples::detail::base64("foo") == "Zm9v");
+    CHECK(examples::detail::base64("foobar") == "Zm9vYmFy");
+    CHECK(examples::detail::base64(std::string("\xff\xd8\xff\x00", 4)) == "/9j/AA==");
+    examples::html_report report("t", "s");
+    report.gallery({{"foo", "image/png", k_evil, true}, {"fo", "image/jpeg", "b", false}});
+    const std::string html = report.html();
+    CHECK(malformed(html) == "");
+    CHECK(contains(html, "src=\"data:image/png;base64,Zm9v\""));
+    CHECK(contains(html, "<figure class=\"bad\"><img alt=\"\" src=\"data:image/jpeg;base64,Zm8=\""));
+    CHECK(contains(html, "img-src data:"));
+    CHECK_FALSE(contains(html, "alert(1)</"));
+}
+
 TEST_CASE("html_report: a dendrogram's leaves are the clusters of the cut, named by their majority") {
     const auto tree = cluster::detail::make_dendrogram(5, {{0, 1, 1.0}, {2, 3, 2.0}, {1, 3, 5.0}, {4, 0, 8.0}}, true, cluster::detail::child_order::ascending);
     const std::string chart = examples::dendrogram_chart("t", tree, 3, {{0, 0, 1, 0, -1}, {"moth", "fly"}});

@@ -183,7 +183,7 @@ public:
         for (std::size_t u = 1; u < units_.size(); ++u) d_unit[u] = take_like(s.units[u - 1].y);
         if (!memory.measuring()) {
             ops::relu_backward<T>(ctx, flat(dy), flat(tensor_view<const T, 4>(dy)), flat(tensor_view<const T, 4>(s.y)));
-            std::copy_n(dy.data(), dy.size(), d_sum.data());
+            parallel_for(ctx, dy.size(), index_t{1} << 16, [&](index_t begin, index_t end) { std::copy(dy.data() + begin, dy.data() + end, d_sum.data() + begin); });
             options.relu = false;
             for (std::size_t u = units_.size(); u-- > 0;) {
                 const auto in = u == 0 ? x : tensor_view<const T, 4>(s.units[u - 1].y);

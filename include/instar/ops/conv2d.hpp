@@ -28,20 +28,24 @@ struct conv2d_shape {
     index_t height_out() const { return (height + 2 * padding - kernel) / stride + 1; }
     index_t width_out() const { return (width + 2 * padding - kernel) / stride + 1; }
     index_t depth() const { return kernel * kernel * d_in; }
-    /// A product of the pixels as they lie: no patches are copied.
+    /// A product of the pixels as they lie.
     bool pointwise() const { return kernel == 1 && stride == 1 && padding == 0; }
-    /// Images whose patches are unfolded at once: about 16 MB of float.
-    index_t chunk() const {
-        const index_t one = height_out() * width_out() * depth();
-        return std::clamp<index_t>((index_t{1} << 22) / std::max<index_t>(one, 1), 1, std::max<index_t>(n_batch, 1));
-    }
+    /// Whether dx is itself a convolution of stride 1: of dy, with the weight turned round.
+    bool transposes() const { return stride == 1 && padding < kernel; }
+    /// Elements of all patches of an image, of the padded image, and of the padded dy of which dx is a convolution.
+    index_t patches() const { return height_out() * width_out() * depth(); }
+    index_t padded() const { return (height + 2 * padding) * (width + 2 * padding) * d_in; }
+    index_t padded_out() const { return (height + kernel - 1) * (width + kernel - 1) * d_out; }
+    /// Images that are worked on at once: patches of about 16 MB of float.
+    index_t chunk() const { return std::clamp<index_t>((index_t{1} << 22) / std::max<index_t>(patches(), 1), 1, std::max<index_t>(n_batch, 1)); }
 };
 
-/// Elements of scratch that forward and backward need: unfolded patches and their gradient, the weight and its gradient in the order
-/// of a patch.
+/// Elements of scratch that forward and backward need: float pads images and unfolds patches only for dx of a strided convolution, double
+/// unfolds always; the weight and its gradient in the order of a patch.
 inline index_t conv2d_scratch(const conv2d_shape& s) {
     if (s.pointwise()) return 0;
-    return 2 * s.chunk() * s.height_out() * s.width_out() * s.depth() + 2 * s.d_out * s.depth();
+    const index_t padding = s.padded() + (s.transposes() ? s.padded_out() : s.patches());
+    return s.chunk() * std::max(padding, 2 * s.patches()) + 2 * s.d_out * s.depth();
 }
 
 /// y[b, i, j, o] = bias[o] + Σ_{c, r, s} x[b, i·stride + r − padding, j·stride + s − padding, c] · weight[o, c, r, s], zeros outside
@@ -54,8 +58,8 @@ inline index_t conv2d_scratch(const conv2d_shape& s) {
 /// | bias     | [d_out] or empty                          | T       |
 /// | scratch  | [≥ conv2d_scratch(shape)]                 | T       |
 ///
-/// T: float or double. A product of unfolded patches with the weight (im2col), ops::gemm's accumulation. Same bits for any number of
-/// threads. Cost: 2·n_batch·height_out·width_out·depth·d_out FLOP, three times that with the backward.
+/// T: float or double. A product of patches with the weight, ops::gemm's accumulation; float reads the patches where they lie (implicit
+/// GEMM). Same bits for any number of threads. Cost: 2·n_batch·height_out·width_out·depth·d_out FLOP, three times that with the backward.
 /// Throws shape_error when a shape disagrees or the kernel is larger than the padded image, before anything is written.
 template <class T>
 void conv2d_forward(cpu_context& ctx, tensor_view<T, 4> y, in_view<T, 4> x, in_view<T, 4> weight, in_view<T, 1> bias, const conv2d_shape& shape,

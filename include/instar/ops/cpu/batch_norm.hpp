@@ -39,6 +39,23 @@ void column_totals(cpu_context& ctx, double* const (&totals)[N], index_t n_rows,
     }
 }
 
+/// Columns that are held between reading and writing.
+inline constexpr index_t k_batch_norm_columns = 64;
+
+/// gate = the gradient behind the ReLU, of row r and at most k_batch_norm_columns columns from c0; returns how many.
+template <class T>
+index_t gated(T* INSTAR_RESTRICT gate, tensor_view<const T, 2> dy, tensor_view<const T, 2> y, bool relu, index_t r, index_t c0) {
+    const index_t m = std::min(k_batch_norm_columns, dy.extent(1) - c0);
+    const T* const g = &dy(r, c0);
+    if (relu) {
+        const T* const out = &y(r, c0);
+        for (index_t c = 0; c < m; ++c) gate[c] = out[c] > T(0) ? g[c] : T(0);
+    } else {
+        for (index_t c = 0; c < m; ++c) gate[c] = g[c];
+    }
+    return m;
+}
+
 /// y = scale · x + shift, then ReLU if asked for.
 template <class T>
 void batch_norm_apply(cpu_context& ctx, tensor_view<T, 2> y, in_view<T, 2> x, const T* scale, const T* shift, bool relu) {
@@ -83,14 +100,16 @@ void batch_norm_forward(cpu_context& ctx, tensor_view<T, 2> y, std::type_identit
     tensor<double, 1> total({d});
     tensor<T, 1> scale({d}), shift({d});
     cpu::column_totals<1, T>(ctx, {total.data()}, n, d, [&](T* const(&sums)[1], index_t r) {
-        const T* const from = &x(r, 0);
-        for (index_t c = 0; c < d; ++c) sums[0][c] += from[c];
+        const T* INSTAR_RESTRICT from = &x(r, 0);
+        T* INSTAR_RESTRICT sum = sums[0];
+        for (index_t c = 0; c < d; ++c) sum[c] += from[c];
     });
     for (index_t c = 0; c < d; ++c) saved.mean(c) = static_cast<T>(total(c) / static_cast<double>(n));
     const T* const mean = saved.mean.data();
     cpu::column_totals<1, T>(ctx, {total.data()}, n, d, [&](T* const(&sums)[1], index_t r) {
-        const T* const from = &x(r, 0);
-        for (index_t c = 0; c < d; ++c) sums[0][c] += (from[c] - mean[c]) * (from[c] - mean[c]);
+        const T* INSTAR_RESTRICT from = &x(r, 0);
+        T* INSTAR_RESTRICT sum = sums[0];
+        for (index_t c = 0; c < d; ++c) sum[c] += (from[c] - mean[c]) * (from[c] - mean[c]);
     });
     const double m = options.momentum;
     for (index_t c = 0; c < d; ++c) {
@@ -136,11 +155,15 @@ void batch_norm_backward(cpu_context& ctx, tensor_view<T, 2> dx, tensor_view<T, 
     tensor<T, 1> scale({d}), mean_g({d}), mean_gx({d});
     const T *const mean = saved.mean.data(), *const rstd = saved.rstd.data();
     cpu::column_totals<2, T>(ctx, {sum_g.data(), sum_gx.data()}, n, d, [&](T* const(&sums)[2], index_t r) {
-        const T *const g = &dy(r, 0), *const from = &x(r, 0), *const out = options.relu ? &y(r, 0) : nullptr;
-        for (index_t c = 0; c < d; ++c) {
-            const T gate = out == nullptr || out[c] > T(0) ? g[c] : T(0);
-            sums[0][c] += gate;
-            sums[1][c] += gate * ((from[c] - mean[c]) * rstd[c]);
+        const T* INSTAR_RESTRICT from = &x(r, 0);
+        T *INSTAR_RESTRICT sum = sums[0], *INSTAR_RESTRICT sum_x = sums[1];
+        for (index_t c0 = 0; c0 < d; c0 += cpu::k_batch_norm_columns) {
+            T gate[cpu::k_batch_norm_columns];
+            const index_t m = cpu::gated<T>(gate, dy, y, options.relu, r, c0);
+            for (index_t c = 0; c < m; ++c) {
+                sum[c0 + c] += gate[c];
+                sum_x[c0 + c] += gate[c] * ((from[c0 + c] - mean[c0 + c]) * rstd[c0 + c]);
+            }
         }
     });
     for (index_t c = 0; c < d; ++c) {
@@ -150,13 +173,17 @@ void batch_norm_backward(cpu_context& ctx, tensor_view<T, 2> dx, tensor_view<T, 
         mean_g(c) = static_cast<T>(sum_g(c) / static_cast<double>(n));
         mean_gx(c) = static_cast<T>(sum_gx(c) / static_cast<double>(n));
     }
+    const T *const factor = scale.data(), *const mean_of_g = mean_g.data(), *const mean_of_gx = mean_gx.data();
     parallel_for(ctx, n, cpu::k_batch_norm_rows, [&](index_t begin, index_t end) {
         for (index_t r = begin; r < end; ++r) {
-            T* const to = &dx(r, 0);
-            const T *const g = &dy(r, 0), *const from = &x(r, 0), *const out = options.relu ? &y(r, 0) : nullptr;
-            for (index_t c = 0; c < d; ++c) {
-                const T gate = out == nullptr || out[c] > T(0) ? g[c] : T(0);
-                to[c] = scale(c) * (gate - mean_g(c) - (from[c] - mean[c]) * rstd[c] * mean_gx(c));
+            const T* INSTAR_RESTRICT from = &x(r, 0);
+            T* INSTAR_RESTRICT to = &dx(r, 0);
+            for (index_t c0 = 0; c0 < d; c0 += cpu::k_batch_norm_columns) {
+                T gate[cpu::k_batch_norm_columns];  // read before dx, which may be dy, is written
+                const index_t m = cpu::gated<T>(gate, dy, y, options.relu, r, c0);
+                for (index_t c = 0; c < m; ++c) {
+                    to[c0 + c] = factor[c0 + c] * (gate[c] - mean_of_g[c0 + c] - (from[c0 + c] - mean[c0 + c]) * rstd[c0 + c] * mean_of_gx[c0 + c]);
+                }
             }
         }
     });

@@ -1,14 +1,21 @@
 #ifndef INSTAR_OPS_CPU_CONV2D_HPP
 #define INSTAR_OPS_CPU_CONV2D_HPP
 
-// Convolution on the CPU: patches are unfolded into rows [r, s, c], so that each of their lines is a copy of neighbouring pixels, and
-// one product gives many pixels of all output channels.
+// Convolution on the CPU as one matrix product of patches with the weight: many pixels of all output channels. A patch's elements are
+// ordered [r, s, c], so that each of its lines is a run of neighbouring pixels.
 //
 //     ops::conv2d_forward(ctx, y, x, weight, bias, shape, scratch);
+//
+// Float multiplies without unfolding: images are padded with zeros once, and the product packs its panels from the runs themselves
+// (gemm_gather). dx of a convolution of stride 1 is the convolution of dy with the weight turned round. Double, and dx of a strided
+// convolution, unfold patches (im2col) and fold their gradients.
+
+#include <type_traits>
 
 #include "instar/core/cpu_context.hpp"
 #include "instar/core/parallel_for.hpp"
 #include "instar/ops/conv2d.hpp"
+#include "instar/ops/cpu/gemm_packed.hpp"
 #include "instar/ops/cpu/grain.hpp"
 #include "instar/ops/cpu/linear.hpp"
 #include "instar/ops/cpu/rows.hpp"
@@ -87,6 +94,123 @@ void conv2d_fold(cpu_context& ctx, T* images, const T* patches, index_t n_images
     });
 }
 
+/// Images with a frame of zeros, before and after in both directions.
+inline void conv2d_pad(cpu_context& ctx, float* padded, const float* images, index_t n_images, index_t height, index_t width, index_t d, index_t frame) {
+    const index_t h = height + 2 * frame, w = width + 2 * frame;
+    parallel_for(ctx, n_images * h, row_grain(w * d), [&](index_t begin, index_t end) {
+        for (index_t line = begin; line < end; ++line) {
+            float* const to = padded + line * w * d;
+            const index_t i = line % h - frame;
+            if (i < 0 || i >= height) {
+                std::fill_n(to, w * d, 0.0f);
+                continue;
+            }
+            std::fill_n(to, frame * d, 0.0f);
+            std::copy_n(images + (line / h * height + i) * width * d, width * d, to + frame * d);
+            std::fill_n(to + (frame + width) * d, frame * d, 0.0f);
+        }
+    });
+}
+
+/// Where the patches of padded images lie: rows [image, height_out, width_out], runs of kernel · d elements.
+inline gemm_gather conv2d_patches(index_t padded_height, index_t padded_width, index_t d, index_t height_out, index_t width_out, index_t kernel, index_t stride) {
+    return {.width = width_out, .height = height_out,
+            .image_step = padded_height * padded_width * d, .row_step = stride * padded_width * d, .column_step = stride * d,
+            .run = kernel * d, .pitch = padded_width * d};
+}
+
+/// weight [o, c, r, s] → [c, r', s', o] with r' = kernel − 1 − r, s' alike: the convolution that takes dy to dx.
+inline void conv2d_turn(cpu_context& ctx, float* turned, const float* weight, const conv2d_shape& s) {
+    const index_t area = s.kernel * s.kernel;
+    // Sixteen outputs at a time: the weight is read and the result written in pieces of a cache line.
+    constexpr index_t k_block = 16;
+    parallel_for(ctx, s.d_in, row_grain(area * s.d_out), [&](index_t begin, index_t end) {
+        for (index_t o0 = 0; o0 < s.d_out; o0 += k_block) {
+            const index_t o1 = std::min(s.d_out, o0 + k_block);
+            for (index_t c = begin; c < end; ++c) {
+                for (index_t p = 0; p < area; ++p) {
+                    float* const to = turned + (c * area + area - 1 - p) * s.d_out;
+                    for (index_t o = o0; o < o1; ++o) to[o] = weight[(o * s.d_in + c) * area + p];
+                }
+            }
+        }
+    });
+}
+
+/// dweight [o, c, r, s] += gradient [r, s, c, o].
+inline void conv2d_add_gradient(cpu_context& ctx, float* dweight, const float* gradient, const conv2d_shape& s) {
+    const index_t area = s.kernel * s.kernel;
+    constexpr index_t k_block = 16;
+    parallel_for(ctx, s.d_in, row_grain(area * s.d_out), [&](index_t begin, index_t end) {
+        for (index_t o0 = 0; o0 < s.d_out; o0 += k_block) {
+            const index_t o1 = std::min(s.d_out, o0 + k_block);
+            for (index_t c = begin; c < end; ++c) {
+                for (index_t p = 0; p < area; ++p) {
+                    const float* const from = gradient + (p * s.d_in + c) * s.d_out;
+                    for (index_t o = o0; o < o1; ++o) dweight[(o * s.d_in + c) * area + p] += from[o];
+                }
+            }
+        }
+    });
+}
+
+inline void conv2d_forward_float(cpu_context& ctx, float* y, const float* x, const float* weight, const float* bias, const conv2d_shape& s, float* scratch) {
+    const index_t pixels = s.height_out() * s.width_out(), image = s.height * s.width * s.d_in;
+    float* const padded = scratch;
+    float* const permuted = padded + s.chunk() * s.padded();
+    conv2d_permute<float>(ctx, permuted, weight, nullptr, s);
+    const gemm_gather where = conv2d_patches(s.height + 2 * s.padding, s.width + 2 * s.padding, s.d_in, s.height_out(), s.width_out(), s.kernel, s.stride);
+    for (index_t b = 0; b < s.n_batch; b += s.chunk()) {
+        const index_t n = std::min(s.chunk(), s.n_batch - b);
+        const float* from = x + b * image;
+        if (s.padding > 0) {
+            conv2d_pad(ctx, padded, from, n, s.height, s.width, s.d_in, s.padding);
+            from = padded;
+        }
+        gemm_packed(ctx, {.m = n * pixels, .n = s.d_out, .k = s.depth(), .a = from, .b = permuted, .ldb = s.depth(), .transpose_b = true,
+                          .c = y + b * pixels * s.d_out, .ldc = s.d_out, .bias = bias, .gather = &where});
+    }
+}
+
+inline void conv2d_backward_float(cpu_context& ctx, float* dx, float* dweight, const float* dy, const float* x, const float* weight, const conv2d_shape& s, float* scratch) {
+    if (s.n_batch == 0) return;
+    const index_t pixels = s.height_out() * s.width_out(), image = s.height * s.width * s.d_in, frame = s.kernel - 1 - s.padding;
+    float* const padded = scratch;
+    float* const d_patches = padded + s.chunk() * s.padded();  // or dy, padded
+    float* const turned = d_patches + s.chunk() * (s.transposes() ? s.padded_out() : s.patches());
+    float* const gradient = turned + s.d_out * s.depth();
+    const gemm_gather where = conv2d_patches(s.height + 2 * s.padding, s.width + 2 * s.padding, s.d_in, s.height_out(), s.width_out(), s.kernel, s.stride);
+    const gemm_gather back = conv2d_patches(s.height + s.kernel - 1, s.width + s.kernel - 1, s.d_out, s.height, s.width, s.kernel, 1);
+    if (dx != nullptr) {
+        if (s.transposes()) conv2d_turn(ctx, turned, weight, s);
+        else conv2d_permute<float>(ctx, turned, weight, nullptr, s);
+    }
+    for (index_t b = 0; b < s.n_batch; b += s.chunk()) {
+        const index_t n = std::min(s.chunk(), s.n_batch - b);
+        const float *from = x + b * image, *const dy_b = dy + b * pixels * s.d_out;
+        if (s.padding > 0) {
+            conv2d_pad(ctx, padded, from, n, s.height, s.width, s.d_in, s.padding);
+            from = padded;
+        }
+        gemm_packed(ctx, {.m = s.depth(), .n = s.d_out, .k = n * pixels, .a = from, .transpose_a = true, .b = dy_b, .ldb = s.d_out, .c = gradient, .ldc = s.d_out,
+                          .accumulate = b > 0, .gather = &where});
+        if (dx == nullptr) continue;
+        if (s.transposes()) {
+            const float* dy_from = dy_b;
+            if (frame > 0) {
+                conv2d_pad(ctx, d_patches, dy_b, n, s.height_out(), s.width_out(), s.d_out, frame);
+                dy_from = d_patches;
+            }
+            gemm_packed(ctx, {.m = n * s.height * s.width, .n = s.d_in, .k = s.kernel * s.kernel * s.d_out, .a = dy_from, .b = turned, .ldb = s.kernel * s.kernel * s.d_out,
+                              .transpose_b = true, .c = dx + b * image, .ldc = s.d_in, .gather = &back});
+        } else {
+            gemm_packed(ctx, {.m = n * pixels, .n = s.depth(), .k = s.d_out, .a = dy_b, .lda = s.d_out, .b = turned, .ldb = s.depth(), .c = d_patches, .ldc = s.depth()});
+            conv2d_fold<float>(ctx, dx + b * image, d_patches, n, s);
+        }
+    }
+    conv2d_add_gradient(ctx, dweight, gradient, s);
+}
+
 }  // namespace cpu
 
 template <class T>
@@ -98,6 +222,9 @@ void conv2d_forward(cpu_context& ctx, tensor_view<T, 4> y, in_view<T, 4> x, in_v
         const tensor_view<const T, 2> rows(x.data(), {s.n_batch * pixels, s.d_in}), w(weight.data(), {s.d_out, s.d_in});
         linear_forward<T>(ctx, tensor_view<T, 2>(y.data(), {s.n_batch * pixels, s.d_out}), rows, w, bias);
         return;
+    }
+    if constexpr (std::is_same_v<T, float>) {
+        return cpu::conv2d_forward_float(ctx, y.data(), x.data(), weight.data(), bias.empty() ? nullptr : bias.data(), s, scratch.data());
     }
     T* const patches = scratch.data();
     T* const permuted = patches + s.chunk() * pixels * s.depth();
@@ -122,6 +249,12 @@ void conv2d_backward(cpu_context& ctx, out_view<T, 4> dx, tensor_view<T, 4> dwei
                            tensor_view<const T, 2>(dy.data(), {n, s.d_out}), tensor_view<const T, 2>(x.data(), {n, s.d_in}),
                            tensor_view<const T, 2>(weight.data(), {s.d_out, s.d_in}));
         return;
+    }
+    if constexpr (std::is_same_v<T, float>) {
+        cpu::conv2d_backward_float(ctx, dx.data(), dweight.data(), dy.data(), x.data(), weight.data(), s, scratch.data());
+        if (dbias.empty()) return;
+        const tensor_view<const float, 2> rows(dy.data(), {s.n_batch * pixels, s.d_out});
+        return parallel_for(ctx, s.d_out, cpu::k_column_range, [&](index_t begin, index_t end) { cpu::add_column_sums<float>(dbias.data() + begin, rows, begin, end - begin); });
     }
     const index_t room = s.chunk() * pixels * s.depth();
     T *const patches = scratch.data(), *const d_patches = patches + room, *const permuted = d_patches + room, *const d_permuted = permuted + s.d_out * s.depth();

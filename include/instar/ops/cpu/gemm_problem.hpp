@@ -10,6 +10,17 @@
 
 namespace instar::ops::cpu {
 
+/// Rows of a that lie in pieces: the patches of a convolution's image, without a copy of them. Element (i, p) of a is
+/// a[offset(i) + p / run · pitch + p % run].
+struct gemm_gather {
+    index_t width = 1, height = 1;                          ///< rows: [image, height, width]
+    index_t image_step = 0, row_step = 0, column_step = 0;  ///< from one row to the next in each direction, in elements
+    index_t run = 1;                                        ///< depths that are neighbours
+    index_t pitch = 0;                                      ///< from one run of a row to its next
+
+    index_t offset(index_t i) const { return i / (width * height) * image_step + i / width % height * row_step + i % width * column_step; }
+};
+
 /// c = op(a) · op(b), or c += …; then c += bias (a row vector); then activation = gelu(c). Leading dimensions in elements.
 struct gemm_problem {
     index_t m = 0, n = 0, k = 0;
@@ -25,6 +36,7 @@ struct gemm_problem {
     const float* bias = nullptr;  ///< [n], or none
     float* activation = nullptr;  ///< [m, ld_activation], or none: gelu of the final c
     index_t ld_activation = 0;
+    const gemm_gather* gather = nullptr;  ///< where a's rows are, instead of lda
 };
 
 /// A part of a product: rows [i0, i1), columns [j0, j1), depths [p0, p1) of the problem.

@@ -35,20 +35,25 @@ void max_pool2d_forward(cpu_context& ctx, tensor_view<T, 4> y, tensor_view<std::
         for (index_t line = begin; line < end; ++line) {
             const index_t b = line / h, i = line % h;
             for (index_t j = 0; j < w; ++j) {
-                T* const to = y.data() + (line * w + j) * d;
-                std::int32_t* const where = place.data() + (line * w + j) * d;
+                T* INSTAR_RESTRICT to = y.data() + (line * w + j) * d;
+                std::int32_t* INSTAR_RESTRICT where = place.data() + (line * w + j) * d;
                 bool first = true;
                 for (index_t r = std::max<index_t>(0, i * o.stride - o.padding); r < std::min(height, i * o.stride - o.padding + o.kernel); ++r) {
                     for (index_t q = std::max<index_t>(0, j * o.stride - o.padding); q < std::min(width, j * o.stride - o.padding + o.kernel); ++q) {
-                        const T* const from = x.data() + ((b * height + r) * width + q) * d;
+                        const T* INSTAR_RESTRICT from = x.data() + ((b * height + r) * width + q) * d;
                         const auto here = static_cast<std::int32_t>(r * width + q);
+                        if (first) {
+                            std::copy_n(from, d, to);
+                            std::fill_n(where, d, here);
+                            first = false;
+                            continue;
+                        }
                         for (index_t c = 0; c < d; ++c) {
                             // Neither greater nor equal: a NaN, which stays once it is there.
-                            const bool take = first || from[c] > to[c] || (from[c] != from[c] && to[c] == to[c]);
+                            const bool take = (from[c] > to[c]) | ((from[c] != from[c]) & (to[c] == to[c]));
                             to[c] = take ? from[c] : to[c];
                             where[c] = take ? here : where[c];
                         }
-                        first = false;
                     }
                 }
             }

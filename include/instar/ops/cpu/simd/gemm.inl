@@ -36,12 +36,9 @@ inline constexpr index_t gemm_block_depth(index_t k) {
 
 namespace detail {
 
-/// out[p · stride + i] = in[i · ld + p] for i < rows, p < depth. Up to k_lanes − rows elements past each stride are written
-/// too, then overwritten by the next depth; past the end they are slack.
-INSTAR_ALWAYS_INLINE void gemm_pack_transposed(float* out, index_t stride, const float* in, index_t ld, index_t rows, index_t depth) {
-    const float* row[k_lanes];
-    // A row that is not there repeats the last one: loads without a branch, and its lanes fall into the slack.
-    for (index_t i = 0; i < k_lanes; ++i) row[i] = in + (i < rows ? i : rows - 1) * ld;
+/// out[p · stride + i] = row[i][p] for i < k_lanes, p < depth. What a panel of fewer rows writes past each stride is
+/// overwritten by its next depth; past the end it is slack.
+INSTAR_ALWAYS_INLINE void gemm_pack_rows(float* out, index_t stride, const float* const (&row)[k_lanes], index_t depth) {
     index_t p = 0;
     for (; p + k_lanes <= depth; p += k_lanes) {
         f32 r[k_lanes];
@@ -60,6 +57,36 @@ INSTAR_ALWAYS_INLINE void gemm_pack_transposed(float* out, index_t stride, const
     }
 }
 
+/// The same of rows ld apart; a row that is not there repeats the last one: loads without a branch, lanes that fall into the slack.
+INSTAR_ALWAYS_INLINE void gemm_pack_transposed(float* out, index_t stride, const float* in, index_t ld, index_t rows, index_t depth) {
+    const float* row[k_lanes];
+    for (index_t i = 0; i < k_lanes; ++i) row[i] = in + (i < rows ? i : rows - 1) * ld;
+    gemm_pack_rows(out, stride, row, depth);
+}
+
+/// The same of gathered rows i0 … and depths [p0, p1): run by run.
+inline void gemm_pack_gathered(float* out, index_t stride, const gemm_problem& g, index_t i0, index_t rows, index_t p0, index_t p1) {
+    const gemm_gather& where = *g.gather;
+    const float* start[k_lanes];
+    for (index_t i = 0; i < k_lanes; ++i) start[i] = g.a + where.offset(i0 + (i < rows ? i : rows - 1));
+    for (index_t p = p0; p < p1;) {
+        const index_t in_run = p % where.run, shift = p / where.run * where.pitch + in_run;
+        const index_t n = where.run - in_run < p1 - p ? where.run - in_run : p1 - p;
+        const float* row[k_lanes];
+        for (index_t i = 0; i < k_lanes; ++i) row[i] = start[i] + shift;
+        gemm_pack_rows(out, stride, row, n);
+        out += n * stride;
+        p += n;
+    }
+}
+
+/// Elements [i, i + n) of a gathered row, n ≤ k_lanes, across the end of a run.
+inline f32 gemm_load_gathered(const float* row, const gemm_gather& where, index_t i, index_t n) {
+    float values[k_lanes];
+    for (index_t e = 0; e < n; ++e) values[e] = row[(i + e) / where.run * where.pitch + (i + e) % where.run];
+    return load_partial(values, n);
+}
+
 }  // namespace detail
 
 /// First row of panel q of n_panels, counted from the part's first row: panels of nearly equal height, so that 15 rows are
@@ -73,19 +100,28 @@ inline void gemm_pack_a(float* out, const gemm_problem& g, index_t i0, index_t r
     if (!g.transpose_a) {
         for (index_t q = 0; q < n_panels; ++q) {
             const index_t r0 = gemm_panel(rows, q, n_panels), height = gemm_panel(rows, q + 1, n_panels) - r0;
-            detail::gemm_pack_transposed(out + r0 * depth, height, g.a + (i0 + r0) * g.lda + p0, g.lda, height, depth);
+            if (g.gather != nullptr) detail::gemm_pack_gathered(out + r0 * depth, height, g, i0 + r0, height, p0, p1);
+            else detail::gemm_pack_transposed(out + r0 * depth, height, g.a + (i0 + r0) * g.lda + p0, g.lda, height, depth);
         }
         return;
     }
     // A few depths at a time, all panels of them: memory is read in long rows, and written in short runs.
     for (index_t p = 0; p < depth; p += 8) {
         const index_t end = depth - p < 8 ? depth : p + 8;
+        const float* row[8];
+        for (index_t t = p; t < end; ++t) row[t - p] = g.a + (g.gather != nullptr ? g.gather->offset(p0 + t) : (p0 + t) * g.lda);
         for (index_t q = 0; q < n_panels; ++q) {
             const index_t r0 = gemm_panel(rows, q, n_panels), height = gemm_panel(rows, q + 1, n_panels) - r0;
-            const float* in = g.a + (p0 + p) * g.lda + i0 + r0;
             float* o = out + r0 * depth + p * height;
-            for (index_t t = p; t < end; ++t, in += g.lda, o += height) {
-                const f32 x = load_partial(in, height);
+            index_t shift = i0 + r0;
+            bool split = false;
+            if (g.gather != nullptr) {
+                const index_t in_run = shift % g.gather->run;
+                split = in_run + height > g.gather->run;
+                shift = shift / g.gather->run * g.gather->pitch + in_run;
+            }
+            for (index_t t = p; t < end; ++t, o += height) {
+                const f32 x = split ? detail::gemm_load_gathered(row[t - p], *g.gather, i0 + r0, height) : load_partial(row[t - p] + shift, height);
                 if ((depth - t) * height >= k_lanes) store(o, x);
                 else store_partial(o, x, height);  // the next panel is near, and written already
             }
