@@ -29,6 +29,7 @@ build_packages=(
     "nlohmann-json3-dev header nlohmann/json.hpp"
     "zlib1g-dev header zlib.h"
     "libcli11-dev header CLI/CLI.hpp"
+    "libstb-dev header stb/stb_image.h"
 )
 # shellcheck disable=SC2034
 quick_packages=(
