@@ -84,6 +84,19 @@ TEST_CASE("image_file: broken files are named with their cause") {
     }
     const std::size_t frame = jpeg.find("\xff\xc0");
     REQUIRE(frame != std::string::npos);
+    const std::string ppm = "P6\n# a comment\n2 2\n255\n" + std::string(12, 'x');
+    CHECK(decode(ppm).height == 2);
+    CHECK(contains(error_of(ppm.substr(0, ppm.size() - 1)), "ends early: has 34 bytes, its head promises 35"));
+    std::string bmp("BM", 2);
+    const auto put = [&](std::uint32_t v, int n) {
+        for (int i = 0; i < n; ++i) bmp += static_cast<char>(v >> (8 * i));
+    };
+    for (const std::uint32_t v : {54u + 16u, 0u, 54u, 40u, 2u, 2u}) put(v, 4);
+    put(1, 2), put(24, 2);
+    for (int i = 0; i < 6; ++i) put(0, 4);
+    bmp += std::string(16, 'z');
+    CHECK(decode(bmp).width == 2);
+    CHECK(contains(error_of(bmp.substr(0, bmp.size() - 1)), "ends early: has 69 bytes, its head promises 70"));
     std::string zeroed = jpeg;
     zeroed[frame] = '\0';
     CHECK(contains(error_of(zeroed), "byte " + std::to_string(frame) + " should begin a marker"));

@@ -9,7 +9,7 @@
 //
 // What a file is, its first bytes tell, never its name. The EXIF orientation is applied. Grey becomes RGB; alpha is dropped and 16-bit
 // samples lose their lower byte, as Pillow's convert("RGB") does it for RGB images. Checked before stb_image sees the bytes: the number of
-// pixels, and that a JPEG is whole (stb_image fills what is missing with grey).
+// pixels, and that a file is whole (stb_image fills what is missing).
 //
 // stb_image.h is taken where the compiler finds it (Debian: libstb-dev); a build without it compiles, and decode_image refuses.
 
@@ -104,6 +104,35 @@ inline image_kind kind_of_image(std::span<const std::uint8_t> b) {
     return image_kind::none;
 }
 
+/// Bytes that an uncompressed BMP or PNM file must have by its head; 0 where the head does not say. stb_image fills what is missing.
+inline std::uint64_t least_bytes(std::span<const std::uint8_t> b, image_kind kind) {
+    if (kind == image_kind::bmp) {
+        if (b.size() < 54) return 54;
+        const auto number = [&](std::size_t at, std::size_t n) {
+            std::uint64_t v = 0;
+            for (std::size_t i = n; i-- > 0;) v = v << 8 | b[at + i];
+            return v;
+        };
+        const auto height = static_cast<std::int32_t>(number(22, 4));
+        const std::uint64_t width = number(18, 4), bits = number(28, 2), rows = static_cast<std::uint64_t>(height < 0 ? -static_cast<std::int64_t>(height) : height);
+        if (number(14, 4) < 40 || bits > 32 || width > 1u << 24 || rows > 1u << 24) return 0;  // an older head, or one that stb_image refuses
+        return number(10, 4) + (width * bits + 31) / 32 * 4 * rows;
+    }
+    std::size_t at = 2;
+    std::uint64_t field[3] = {0, 0, 0};  // width, height, largest value
+    for (std::uint64_t& f : field) {
+        while (at < b.size() && (b[at] == '#' || b[at] <= ' ')) {
+            if (b[at] == '#') {
+                while (at < b.size() && b[at] != '\n') ++at;
+            } else {
+                ++at;
+            }
+        }
+        for (; at < b.size() && b[at] >= '0' && b[at] <= '9' && f < 1u << 24; ++at) f = 10 * f + b[at] - '0';
+    }
+    return at + 1 + field[0] * field[1] * (b[1] == '6' ? 3 : 1) * (field[2] > 255 ? 2 : 1);
+}
+
 /// Turned so that the first row is the top and the first column the left: EXIF orientations 1 to 8.
 inline image oriented(image x, int orientation) {
     if (orientation <= 1 || orientation > 8) return x;
@@ -139,6 +168,10 @@ inline image decode_image(std::span<const std::uint8_t> bytes, std::string_view 
         if (!outline.error.empty()) fail("JPEG: " + outline.error);
         if (outline.n_components == 4) fail("JPEG: has four components (CMYK); save it as RGB");
         if (options.apply_orientation) orientation = detail::exif_orientation(outline.exif);
+    }
+    if (kind == detail::image_kind::bmp || kind == detail::image_kind::pnm) {
+        const std::uint64_t least = detail::least_bytes(bytes, kind);
+        if (bytes.size() < least) fail("ends early: has " + std::to_string(bytes.size()) + " bytes, its head promises " + std::to_string(least));
     }
 #if INSTAR_HAVE_STB
     namespace stb = detail::stb;

@@ -1,0 +1,193 @@
+#ifndef INSTAR_EXAMPLES_IMAGE_CLASSIFIER_IMAGE_MODEL_HPP
+#define INSTAR_EXAMPLES_IMAGE_CLASSIFIER_IMAGE_MODEL_HPP
+
+// A ResNet or a vision transformer behind one face, with what its images must be and what its classes are called.
+//
+//     image_model model = image_model::create("resnet18", n_labels, facts, philox{.seed = 1});     // or image_model::load("run/")
+//     tensor_view<float, 2> logits = model.logits(ctx, images);                                     // images [n, 3, crop, crop]
+//     double loss = model.accumulate(ctx, images, targets, weights, options, rng);                  // gradients add up
+//     model.save("run/");
+//
+// Architectures: resnet18, resnet34, resnet50, resnet_small (one block a stage, 32 channels, for 28 to 64 pixels), vit_tiny, vit_small,
+// vit_base (patches of 16).
+
+#include <filesystem>
+#include <optional>
+
+#include "instar/nn/resnet.hpp"
+#include "instar/nn/resnet_io.hpp"
+#include "instar/nn/vit.hpp"
+#include "instar/nn/vit_io.hpp"
+#include "instar/ops/cross_entropy.hpp"
+#include "instar/ops/focal_loss.hpp"
+
+namespace image_classifier {
+
+using namespace instar;
+
+/// How images must come, and the names of the classes.
+struct image_facts {
+    index_t image_size = 256;      // shorter side after the resize
+    index_t crop_size = 224;
+    index_t n_channels = 3;
+    std::vector<double> mean, deviation;  // empty = none
+    std::vector<std::string> classes;
+};
+
+struct loss_options {
+    bool focal = false;
+    double gamma = 2.0;
+    double label_smoothing = 0.0;
+    double denominator = 1.0;
+};
+
+class image_model {
+public:
+    /// Throws value_error for a name that is none.
+    static image_model create(const std::string& architecture, image_facts facts, philox rng) {
+        const auto n_labels = static_cast<index_t>(facts.classes.size());
+        image_model m;
+        const auto resnet = [&](nn::resnet_config config) {
+            config.n_channels = facts.n_channels;
+            m.resnet_.emplace(config, rng);
+        };
+        const auto vit = [&](nn::vit_config config) {
+            config.n_channels = facts.n_channels;
+            config.image_size = facts.crop_size;
+            m.vit_.emplace(config, rng);
+        };
+        if (architecture == "resnet18") resnet(nn::resnet_config::resnet18(n_labels));
+        else if (architecture == "resnet34") resnet(nn::resnet_config::resnet34(n_labels));
+        else if (architecture == "resnet50") resnet(nn::resnet_config::resnet50(n_labels));
+        else if (architecture == "resnet_small") resnet({.n_blocks = {1, 1, 1, 1}, .bottleneck = false, .width = 32, .n_labels = n_labels, .stem = nn::resnet_stem::small_image});
+        else if (architecture == "vit_tiny") vit(nn::vit_config::tiny(n_labels));
+        else if (architecture == "vit_small") vit(nn::vit_config::small(n_labels));
+        else if (architecture == "vit_base") vit(nn::vit_config::base(n_labels));
+        else throw value_error("--model " + architecture + " is neither a folder nor one of resnet18, resnet34, resnet50, resnet_small, vit_tiny, vit_small, vit_base");
+        m.architecture_ = architecture;
+        m.facts_ = std::move(facts);
+        m.prepare();
+        return m;
+    }
+
+    /// A folder that `save` wrote, or one of timm's or torchvision's layout (which has no class names and the usual sizes).
+    static image_model load(const std::string& folder) {
+        const io::hf_folder files(folder);
+        const io::json_view c = files.config_view();
+        image_model m;
+        if (files.contains("conv1.weight")) m.resnet_ = nn::load_resnet<float>(folder);
+        else m.vit_ = nn::load_vit<float>(folder);
+        m.architecture_ = c.get_or<std::string>("architecture", "");
+        if (c.has("instar")) {
+            const io::json_view own = c.child("instar");
+            m.architecture_ = own.get<std::string>("architecture");
+            m.facts_ = {.image_size = own.get<index_t>("image_size"),
+                        .crop_size = own.get<index_t>("crop_size"),
+                        .n_channels = own.get<index_t>("n_channels"),
+                        .mean = own.get<std::vector<double>>("mean"),
+                        .deviation = own.get<std::vector<double>>("deviation"),
+                        .classes = own.get<std::vector<std::string>>("classes")};
+            if (static_cast<index_t>(m.facts_.classes.size()) != m.n_labels()) {
+                throw parse_error(c.file(), "\"classes\" has " + std::to_string(m.facts_.classes.size()) + " names, the classifier has " + std::to_string(m.n_labels()) + " outputs");
+            }
+        }
+        m.prepare();
+        return m;
+    }
+
+    /// config.json and model.safetensors, loadable by torchvision or timm; "instar" in the config holds the facts.
+    void save(const std::string& folder) {
+        const io::json own = {{"instar",
+                               {{"architecture", architecture_},
+                                {"image_size", facts_.image_size},
+                                {"crop_size", facts_.crop_size},
+                                {"n_channels", facts_.n_channels},
+                                {"mean", facts_.mean},
+                                {"deviation", facts_.deviation},
+                                {"classes", facts_.classes}}}};
+        if (resnet_) nn::save_resnet(*resnet_, folder, own);
+        else nn::save_vit(*vit_, folder, own);
+    }
+
+    const image_facts& facts() const noexcept { return facts_; }
+    const std::string& architecture() const noexcept { return architecture_; }
+    index_t n_labels() const { return resnet_ ? resnet_->config().n_labels : vit_->config().n_labels; }
+    index_t n_parameters() const { return layout().size(); }
+    const nn::parameter_layout& layout() const { return resnet_ ? resnet_->layout() : vit_->layout(); }
+    tensor_view<float, 1> parameters() { return resnet_ ? resnet_->parameters() : vit_->parameters(); }
+    tensor_view<float, 1> gradients() { return gradients_.view(); }
+    /// Parameters and running statistics by name: what a checkpoint holds of the model.
+    std::vector<io::named_tensor> state() {
+        auto all = nn::named_parameters(layout(), parameters());
+        if (resnet_) {
+            for (auto& b : nn::named_parameters(resnet_->network().buffers(), resnet_->buffers())) all.push_back(std::move(b));
+        }
+        return all;
+    }
+    /// Every parameter of `from` that has the same name and shape here; the classifier's only if the classes are the same.
+    index_t copy_from(image_model& from) {
+        index_t n_copied = 0;
+        const auto theirs = from.state();
+        for (auto& to : state()) {
+            for (const auto& source : theirs) {
+                if (source.name != to.name || source.shape != to.shape) continue;
+                const bool head = to.name.starts_with("fc.") || to.name.starts_with("head.");
+                if (head && from.facts_.classes != facts_.classes) continue;
+                index_t size = 1;
+                for (const index_t e : to.shape) size *= e;
+                std::copy_n(static_cast<const float*>(source.data), size, static_cast<float*>(to.data));
+                ++n_copied;
+            }
+        }
+        return n_copied;
+    }
+
+    /// Logits in evaluation, [n, n_labels]; valid until the next call.
+    tensor_view<float, 2> logits(cpu_context& ctx, tensor_view<const float, 4> images) {
+        features(ctx, images);
+        return resnet_ ? resnet_->classify(ctx, resnet_eval_) : vit_->classify(ctx, vit_eval_);
+    }
+    /// Features before the classifier in evaluation, [n, d]; valid until the next call.
+    tensor_view<float, 2> features(cpu_context& ctx, tensor_view<const float, 4> images) {
+        return resnet_ ? resnet_->forward(ctx, resnet_eval_, images) : vit_->forward(ctx, vit_eval_, images);
+    }
+    index_t d_features() const { return resnet_ ? resnet_->config().d_features() : vit_->config().d_model; }
+
+    /// Forward and backward of one batch in training mode; gradients add up. Returns Σ loss / denominator.
+    double accumulate(cpu_context& ctx, tensor_view<const float, 4> images, tensor_view<const std::int32_t, 1> targets, tensor_view<const float, 1> weights, const loss_options& o,
+                      philox rng) {
+        const index_t n = images.extent(0);
+        if (loss_.extent(0) < n) loss_ = tensor<float, 1>({n});
+        if (d_features_.extent(0) != n) d_features_ = tensor<float, 2>({n, d_features()});
+        const auto x = resnet_ ? resnet_->forward(ctx, resnet_train_, images, true) : vit_->forward(ctx, vit_train_, images, {.training = true, .rng = rng});
+        const auto y = resnet_ ? resnet_->classify(ctx, resnet_train_) : vit_->classify(ctx, vit_train_);
+        const auto loss = loss_.view().rows(0, n);
+        if (o.focal) ops::focal_loss<float>(ctx, loss, y, y, targets, weights, {.denominator = o.denominator, .gamma = o.gamma});
+        else ops::softmax_cross_entropy<float>(ctx, loss, y, y, targets, weights, {.denominator = o.denominator, .label_smoothing = o.label_smoothing});
+        const nn::linear& head = resnet_ ? resnet_->network().head() : vit_->network().head();
+        const tensor_view<const float, 1> values = parameters();
+        head.backward<cpu_context, float>(ctx, values, gradients_.view(), d_features_.view(), y, x);
+        if (resnet_) resnet_->backward(ctx, gradients_.view(), resnet_train_, d_features_.view());
+        else vit_->backward(ctx, gradients_.view(), vit_train_, d_features_.view());
+        double total = 0.0;
+        for (index_t i = 0; i < n; ++i) total += static_cast<double>(loss(i));
+        return total;
+    }
+    void zero_gradients(cpu_context& ctx) { ops::fill<float>(ctx, gradients_.view(), 0.0f); }
+
+private:
+    void prepare() { gradients_ = tensor<float, 1>({layout().size()}); }
+
+    std::optional<nn::resnet<float>> resnet_;  // one of the two
+    std::optional<nn::vit<float>> vit_;
+    std::string architecture_;
+    image_facts facts_;
+    nn::resnet_activations<float> resnet_train_, resnet_eval_;
+    nn::vit_activations<float> vit_train_, vit_eval_;
+    tensor<float, 1> gradients_, loss_;
+    tensor<float, 2> d_features_;
+};
+
+}  // namespace image_classifier
+
+#endif
