@@ -56,6 +56,8 @@ def pairs():
         [f"info_nce_{d}/{s}" for d in ("forward", "step") for s in ("512/256", "2000/768", "4096/768", "16384/768")] + ["info_nce_trimodal/2000/768"])
     add("Agglomerative clustering, points/width", "sklearn_agglomerative.py", "bench_agglomerative",
         ["ward/5000/50", "ward/10000/50", "ward/20000/50", "ward/47260/50", "ward/100000/50", "ward/100000/2", "average_cosine/20000/50", "complete/10000/50", "single/20000/50", "centroid/5000/50"])
+    add("k-means, points/width/clusters", "sklearn_kmeans.py", "bench_kmeans", ["kmeans/47260/50/4363", "seeding/100000/128/1000", "lloyd/100000/128/1000", "mini_batch/100000/128/1000"])
+    add("UMAP, points/width/components", "umap_learn.py", "bench_umap", ["umap/20000/128/50", "umap/20000/128/2"])
     add("Exact nearest neighbours, rows/width/k", "knn.py", "bench_knn", [f"{w}/{s}" for w in ("knn", "knn_self") for s in ("20000/768/1", "20000/768/30", "20000/128/30")])
     add("Clustering scores", "sklearn_metrics.py", "bench_ami", ["ami/100000/5000", "ami/47260/4363"])
     add("Clustering scores", "sklearn_metrics.py", "bench_silhouette", ["silhouette/47260/50/4363", "silhouette/10000/50/500", "davies_bouldin/47260/50/4363"])

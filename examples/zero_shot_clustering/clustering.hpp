@@ -37,7 +37,7 @@ using namespace instar;
 /// Every flag; the defaults are those of the paper's setting (--preset bioscan5m).
 struct settings {
     std::vector<std::string> embeddings, models, partitions{"test", "test_unseen"}, reduce;
-    std::string metadata, labels, preset = "bioscan5m", prenorm = "none", metric = "euclidean", linkage = "ward", labels_out, out;
+    std::string metadata, labels, preset = "bioscan5m", prenorm = "none", metric = "euclidean", linkage = "ward", labels_out, reduced_out, out;
     int kmer = 0;
     bool dedup = false, quiet = false;
     index_t n_components = 50, n_neighbors = 30, n_clusters = 0;

@@ -132,6 +132,7 @@ int run(const settings& s) {
             auto begin = std::chrono::steady_clock::now();
             const auto reduced = reduce(ctx, s, input.x.view(), reduction);
             metrics[key + "seconds.reduce"] = seconds_since(begin);
+            if (reduced && !s.reduced_out.empty()) io::write_npy(s.reduced_out, tensor_view<const float, 2>(reduced->view()));
             begin = std::chrono::steady_clock::now();
             r.labels = cluster_items(ctx, s, reduced ? reduced->view() : tensor_view<const float, 2>(input.x.view()), n_clusters, input.tree);
             metrics[key + "seconds.cluster"] = seconds_since(begin);
@@ -184,6 +185,7 @@ int main(int argc, char** argv) {
     app.add_option("--linkage", s.linkage, "of agglomerative clustering, or kmeans")->capture_default_str()->check(CLI::IsMember({"ward", "average", "complete", "single", "kmeans"}));
     app.add_option("--n-clusters", s.n_clusters, "0 = distinct species");
     app.add_option("--labels-out", s.labels_out, ".npy of the clusters' numbers");
+    app.add_option("--reduced-out", s.reduced_out, ".npy of the items after the last reduction");
     app.add_option("--out", s.out, "folder, or results.json");
     app.add_option("--seed", s.seed)->capture_default_str();
     app.add_option("--threads", s.threads, "0 = all cores")->capture_default_str();

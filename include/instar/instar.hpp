@@ -98,6 +98,7 @@
 #include "instar/cluster/kmeans.hpp"
 #include "instar/cluster/knn.hpp"
 #include "instar/cluster/mini_batch_kmeans.hpp"
+#include "instar/cluster/nn_descent.hpp"
 #include "instar/cluster/pca.hpp"
 #include "instar/cluster/silhouette.hpp"
 #include "instar/cluster/umap.hpp"

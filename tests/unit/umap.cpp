@@ -155,3 +155,13 @@ TEST_CASE("umap names what is wrong before it starts") {
     x(11, 2) = std::numeric_limits<float>::quiet_NaN();
     CHECK_THROWS_WITH_AS(cluster::umap(ctx, x.view(), {.n_neighbors = 5}), doctest::Contains("row 11, column 2"), value_error);
 }
+
+TEST_CASE("umap: neighbours found by descent give as good a layout") {
+    cpu_context one{1}, two{2};
+    const auto x = clouds(400, 8, 8, 4.0f);
+    const auto exact = cluster::umap(two, x.view(), {.n_neighbors = 10, .neighbors = cluster::umap_neighbors::exact, .n_epochs = 100});
+    const auto near = cluster::umap(two, x.view(), {.n_neighbors = 10, .neighbors = cluster::umap_neighbors::descent, .n_epochs = 100});
+    const auto again = cluster::umap(one, x.view(), {.n_neighbors = 10, .neighbors = cluster::umap_neighbors::descent, .n_epochs = 100});
+    CHECK(test::same_bits(near.embedding.view(), again.embedding.view()));
+    CHECK(trustworthiness(two, x.view(), near.embedding.view(), 10) >= trustworthiness(two, x.view(), exact.embedding.view(), 10) - 0.01);
+}

@@ -8,7 +8,7 @@
 //     auto more = model.transform(ctx, new_rows);          // into the same layout
 //
 // Options have umap-learn's names, meanings and defaults. The result is the same for a seed, whatever the number of threads. Nearest neighbours
-// are exact (cluster/knn.hpp). How it works: detail/umap_graph.hpp, detail/umap_spectral.hpp, detail/umap_layout.hpp.
+// are exact (cluster/knn.hpp) up to 200,000 rows, above that most of them (cluster/nn_descent.hpp); options.neighbors decides otherwise. How it works: detail/umap_graph.hpp, detail/umap_spectral.hpp, detail/umap_layout.hpp.
 
 #include <functional>
 #include <string>
@@ -18,11 +18,16 @@
 #include "instar/cluster/detail/umap_layout.hpp"
 #include "instar/cluster/detail/umap_spectral.hpp"
 #include "instar/cluster/knn.hpp"
+#include "instar/cluster/nn_descent.hpp"
 
 namespace instar::cluster {
 
 enum class umap_metric { euclidean, cosine };
 enum class umap_init { spectral, random };
+
+/// How neighbours are found. automatic: exact up to k_umap_exact_rows rows, where all pairs are compared faster than descent finds most.
+enum class umap_neighbors { automatic, exact, descent };
+inline constexpr index_t k_umap_exact_rows = 200'000;
 
 struct umap_options {
     index_t n_components = 2;
@@ -30,6 +35,7 @@ struct umap_options {
     float min_dist = 0.1f;
     float spread = 1.0f;
     umap_metric metric = umap_metric::euclidean;
+    umap_neighbors neighbors = umap_neighbors::automatic;
     index_t n_epochs = 0;               ///< 0: 500 for up to 10,000 points, else 200
     float learning_rate = 1.0f;
     umap_init init = umap_init::spectral;
@@ -93,10 +99,10 @@ public:
 /// |----------|--------|---------|--------------------------------------------------------------|
 /// | x        | [n, d] | float   | finite; n ≥ 3; no zero rows under cosine                     |
 ///
-/// Fuzzy union of exact neighbourhoods; spectral start, component by component where the graph falls apart; stochastic gradient descent.
-/// Not umap-learn's numbers: its neighbours are approximate above 4,096 points and its moves sequential. Same bits for any number of
+/// Fuzzy union of neighbourhoods; spectral start, component by component where the graph falls apart; stochastic gradient descent.
+/// Not umap-learn's numbers: its neighbours are approximate above 4,096 points (ours above k_umap_exact_rows) and its moves sequential. Same bits for any number of
 /// threads; between instruction sets and maths libraries, results differ as those of two seeds do.
-/// Cost: 2·n²·d FLOP for the neighbours, then for each edge the share of the n_epochs that its weight is of
+/// Cost: 2·n²·d FLOP for exact neighbours, then for each edge the share of the n_epochs that its weight is of
 /// the largest, each time 1 + negative_sample_rate moves of n_components coordinates.
 /// Throws value_error, before any work: options outside their range, a value that is not finite (row and column named), a zero row
 /// under cosine.
@@ -113,7 +119,9 @@ inline umap_model umap(cpu_context& ctx, tensor_view<const float, 2> x, umap_opt
     if (!(options.local_connectivity >= 0.0f) || !(options.repulsion_strength >= 0.0f)) throw value_error("umap: local_connectivity and repulsion_strength must not be negative");
 
     umap_model model;
-    auto neighbours = knn(ctx, x, x, {.k = options.n_neighbors, .metric = umap_model::metric_of(options)});
+    const bool exact = options.neighbors == umap_neighbors::exact || (options.neighbors == umap_neighbors::automatic && n <= k_umap_exact_rows);
+    auto neighbours = exact ? knn(ctx, x, x, {.k = options.n_neighbors, .metric = umap_model::metric_of(options)})
+                            : nn_descent(ctx, x, {.k = options.n_neighbors, .metric = umap_model::metric_of(options), .seed = options.seed});
     // The point itself comes first; among more duplicates than neighbours it may be missing, and takes the last one's place.
     for (index_t i = 0; i < n; ++i) {
         index_t at = 0;
