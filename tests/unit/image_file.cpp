@@ -80,12 +80,19 @@ TEST_CASE("image_file: broken files are named with their cause") {
     CHECK(contains(error_of(jpeg.substr(0, jpeg.size() - 1)), "JPEG: ends early"));
     for (std::size_t n = 8; n + 12 < png.size(); n += 11) {
         CAPTURE(n);
-        CHECK(contains(error_of(png.substr(0, n)), "cannot be decoded"));
+        CHECK(contains(error_of(png.substr(0, n)), "PNG: ends early"));
     }
     const std::size_t frame = jpeg.find("\xff\xc0");
     REQUIRE(frame != std::string::npos);
     const std::string ppm = "P6\n# a comment\n2 2\n255\n" + std::string(12, 'x');
     CHECK(decode(ppm).height == 2);
+    CHECK(decode("P5\n1 1 65535\n\x12\x34").pixels == std::vector<std::uint8_t>{0x12, 0x12, 0x12});
+    for (const char* head : {"P6", "P6 2", "P6 2 2 ", "P6 x 2 255 ", "P6 0 2 255 ", "P6 99999999999999999999 2 255 ", "P6 2 2 0 "}) {
+        CAPTURE(head);
+        CHECK(contains(error_of(head + std::string(40, ' ')), "PNM: its head does not say"));
+    }
+    CHECK(contains(error_of("P6 2 2 65536 " + std::string(40, ' ')), "above 65535"));
+    CHECK(contains(error_of(ppm, {.max_pixels = 3}), "more than max_pixels, 3"));
     CHECK(contains(error_of(ppm.substr(0, ppm.size() - 1)), "ends early: has 34 bytes, its head promises 35"));
     std::string bmp("BM", 2);
     const auto put = [&](std::uint32_t v, int n) {
@@ -114,6 +121,18 @@ TEST_CASE("image_file: broken files are named with their cause") {
     std::string cmyk = jpeg;  // the frame's head says four components
     cmyk[frame + 9] = 4;
     CHECK(contains(error_of(cmyk), "four components (CMYK)"));
+    // More codes than a table holds, and a scan without tables: stb_image would run over its arrays.
+    std::string many = jpeg;
+    const std::size_t table = many.find("\xff\xc4");
+    REQUIRE(table != std::string::npos);
+    many[table + 4 + 1 + 7] = '\xff';
+    CHECK(contains(error_of(many), "a Huffman table has more codes than there can be"));
+    std::string none = jpeg;
+    for (std::size_t at = 0; (at = none.find("\xff\xc4", at)) != std::string::npos; ++at) none[at + 1] = '\xe5';
+    CHECK(contains(error_of(none), "a scan names a Huffman table that was not defined"));
+    std::string greedy = png;
+    greedy[33] = '\x3f';  // the length of the chunk after the head
+    CHECK(contains(error_of(greedy), "PNG: ends early, in a chunk of"));
     std::string arithmetic = jpeg;
     arithmetic[frame + 1] = '\xc9';
     CHECK(contains(error_of(arithmetic), "is arithmetic-coded"));

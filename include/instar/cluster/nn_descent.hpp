@@ -22,7 +22,6 @@
 #include "instar/cluster/knn.hpp"
 #include "instar/core/parallel_for.hpp"
 #include "instar/core/philox.hpp"
-#include "instar/ops/cpu/gemm_packed.hpp"
 
 namespace instar::cluster {
 

@@ -9,6 +9,8 @@
 // Ranges are cut at multiples of `grain`, whatever the number of threads; sums are added in the order of the ranges.
 
 #include <algorithm>
+#include <memory>
+#include <type_traits>
 #include <vector>
 
 #include <oneapi/tbb/blocked_range.h>
@@ -17,6 +19,23 @@
 #include "instar/core/cpu_context.hpp"
 
 namespace instar {
+
+namespace detail {
+
+/// The loop itself, once for all bodies: oneTBB's templates are instantiated for this function alone, not anew for every loop of a
+/// program, which is what a loop costs the compiler. `call` runs a body for one range: an indirect call a range.
+inline void run_ranges(cpu_context& ctx, index_t n, index_t grain, void (*call)(void*, index_t, index_t), void* body) {
+    ctx.arena().execute([=] {
+        tbb::parallel_for(
+            tbb::blocked_range<index_t>(0, (n + grain - 1) / grain, 1),
+            [=](const tbb::blocked_range<index_t>& ranges) {
+                for (index_t r = ranges.begin(); r < ranges.end(); ++r) call(body, r * grain, std::min(n, (r + 1) * grain));
+            },
+            tbb::auto_partitioner());
+    });
+}
+
+}  // namespace detail
 
 /// Calls f(begin, end) for consecutive ranges of `grain` indices that cover [0, n). Exceptions propagate.
 /// Runs inline when there is one range or one thread.
@@ -29,14 +48,9 @@ void parallel_for(cpu_context& ctx, index_t n, index_t grain, F&& f) {
         for (index_t r = 0; r < n_ranges; ++r) f(r * grain, std::min(n, (r + 1) * grain));
         return;
     }
-    ctx.arena().execute([&] {
-        tbb::parallel_for(
-            tbb::blocked_range<index_t>(0, n_ranges, 1),
-            [&](const tbb::blocked_range<index_t>& ranges) {
-                for (index_t r = ranges.begin(); r < ranges.end(); ++r) f(r * grain, std::min(n, (r + 1) * grain));
-            },
-            tbb::auto_partitioner());
-    });
+    using body = std::remove_reference_t<F>;
+    detail::run_ranges(ctx, n, grain, [](void* f_erased, index_t begin, index_t end) { (*static_cast<body*>(f_erased))(begin, end); },
+                       const_cast<void*>(static_cast<const void*>(std::addressof(f))));
 }
 
 /// Sum of f(begin, end) over ranges of `grain`, added in order: the same bits for any number of threads.

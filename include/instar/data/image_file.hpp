@@ -1,7 +1,7 @@
 #ifndef INSTAR_DATA_IMAGE_FILE_HPP
 #define INSTAR_DATA_IMAGE_FILE_HPP
 
-// Photographs from files: JPEG, PNG, BMP and PNM to 8-bit RGB, by stb_image.
+// Photographs from files: JPEG, PNG and BMP by stb_image, PNM by itself, to 8-bit RGB.
 //
 //     data::image photo = data::read_image("specimen.jpg");
 //     data::image one = data::decode_image(bytes, "specimens.zip:a/ABC-1.jpg", {.max_pixels = 50'000'000});
@@ -13,7 +13,6 @@
 //
 // stb_image.h is taken where the compiler finds it (Debian: libstb-dev); a build without it compiles, and decode_image refuses.
 
-#include <assert.h>
 #include <limits.h>
 #include <math.h>
 #include <stdarg.h>
@@ -32,6 +31,7 @@
 #include "instar/core/error.hpp"
 #include "instar/data/detail/exif.hpp"
 #include "instar/data/detail/jpeg_markers.hpp"
+#include "instar/data/detail/png_chunks.hpp"
 #include "instar/data/image.hpp"
 #include "instar/io/file.hpp"
 
@@ -56,10 +56,10 @@
 #define STB_IMAGE_STATIC
 #define STB_IMAGE_IMPLEMENTATION
 #define STBI_NO_STDIO
+#define STBI_ASSERT(x) static_cast<void>(0)  // a broken file must not end the program
 #define STBI_ONLY_JPEG
 #define STBI_ONLY_PNG
 #define STBI_ONLY_BMP
-#define STBI_ONLY_PNM
 namespace instar::data::detail::stb {
 #if __has_include(<stb/stb_image.h>)
 #include <stb/stb_image.h>
@@ -70,10 +70,10 @@ namespace instar::data::detail::stb {
 #undef STB_IMAGE_STATIC
 #undef STB_IMAGE_IMPLEMENTATION
 #undef STBI_NO_STDIO
+#undef STBI_ASSERT
 #undef STBI_ONLY_JPEG
 #undef STBI_ONLY_PNG
 #undef STBI_ONLY_BMP
-#undef STBI_ONLY_PNM
 #undef STBIDEF
 #if defined(INSTAR_STB_WAS_INCLUDED)
 #undef INSTAR_STB_WAS_INCLUDED
@@ -104,20 +104,23 @@ inline image_kind kind_of_image(std::span<const std::uint8_t> b) {
     return image_kind::none;
 }
 
-/// Bytes that an uncompressed BMP or PNM file must have by its head; 0 where the head does not say. stb_image fills what is missing.
-inline std::uint64_t least_bytes(std::span<const std::uint8_t> b, image_kind kind) {
-    if (kind == image_kind::bmp) {
-        if (b.size() < 54) return 54;
-        const auto number = [&](std::size_t at, std::size_t n) {
-            std::uint64_t v = 0;
-            for (std::size_t i = n; i-- > 0;) v = v << 8 | b[at + i];
-            return v;
-        };
-        const auto height = static_cast<std::int32_t>(number(22, 4));
-        const std::uint64_t width = number(18, 4), bits = number(28, 2), rows = static_cast<std::uint64_t>(height < 0 ? -static_cast<std::int64_t>(height) : height);
-        if (number(14, 4) < 40 || bits > 32 || width > 1u << 24 || rows > 1u << 24) return 0;  // an older head, or one that stb_image refuses
-        return number(10, 4) + (width * bits + 31) / 32 * 4 * rows;
-    }
+/// Bytes that an uncompressed BMP file must have by its head; 0 where the head does not say. stb_image fills what is missing.
+inline std::uint64_t least_bytes_of_bmp(std::span<const std::uint8_t> b) {
+    if (b.size() < 54) return 54;
+    const auto number = [&](std::size_t at, std::size_t n) {
+        std::uint64_t v = 0;
+        for (std::size_t i = n; i-- > 0;) v = v << 8 | b[at + i];
+        return v;
+    };
+    const auto height = static_cast<std::int32_t>(number(22, 4));
+    const std::uint64_t width = number(18, 4), bits = number(28, 2), rows = static_cast<std::uint64_t>(height < 0 ? -static_cast<std::int64_t>(height) : height);
+    if (number(14, 4) < 40 || bits > 32 || width > 1u << 24 || rows > 1u << 24) return 0;  // an older head, or one that stb_image refuses
+    return number(10, 4) + (width * bits + 31) / 32 * 4 * rows;
+}
+
+/// Binary PNM: P5 (grey) or P6 (RGB), of one byte a sample or two, the upper first. `fail` throws.
+template <class Fail>
+image decode_pnm(std::span<const std::uint8_t> b, index_t max_pixels, const Fail& fail) {
     std::size_t at = 2;
     std::uint64_t field[3] = {0, 0, 0};  // width, height, largest value
     for (std::uint64_t& f : field) {
@@ -128,9 +131,21 @@ inline std::uint64_t least_bytes(std::span<const std::uint8_t> b, image_kind kin
                 ++at;
             }
         }
+        const std::size_t first = at;
         for (; at < b.size() && b[at] >= '0' && b[at] <= '9' && f < 1u << 24; ++at) f = 10 * f + b[at] - '0';
+        if (at == first || f == 0 || f >= 1u << 24) fail("PNM: its head does not say a width, a height and a largest value that can be");
     }
-    return at + 1 + field[0] * field[1] * (b[1] == '6' ? 3 : 1) * (field[2] > 255 ? 2 : 1);
+    const std::uint64_t pixels = field[0] * field[1], channels = b[1] == '6' ? 3 : 1, bytes = field[2] > 255 ? 2 : 1;
+    if (field[2] > 65535) fail("PNM: the largest value is above 65535");
+    if (pixels > static_cast<std::uint64_t>(max_pixels)) {
+        fail("has " + std::to_string(field[0]) + " × " + std::to_string(field[1]) + " pixels, more than max_pixels, " + std::to_string(max_pixels));
+    }
+    const std::uint64_t least = at + 1 + pixels * channels * bytes;  // one white space ends the head
+    if (b.size() < least) fail("ends early: has " + std::to_string(b.size()) + " bytes, its head promises " + std::to_string(least));
+    image x{static_cast<index_t>(field[1]), static_cast<index_t>(field[0]), std::vector<std::uint8_t>(static_cast<std::size_t>(3 * pixels))};
+    const std::uint8_t* from = b.data() + at + 1;
+    for (std::size_t i = 0; i < x.pixels.size(); ++i) x.pixels[i] = from[(channels == 3 ? i : i / 3) * bytes];
+    return x;
 }
 
 /// Turned so that the first row is the top and the first column the left: EXIF orientations 1 to 8.
@@ -169,8 +184,13 @@ inline image decode_image(std::span<const std::uint8_t> bytes, std::string_view 
         if (outline.n_components == 4) fail("JPEG: has four components (CMYK); save it as RGB");
         if (options.apply_orientation) orientation = detail::exif_orientation(outline.exif);
     }
-    if (kind == detail::image_kind::bmp || kind == detail::image_kind::pnm) {
-        const std::uint64_t least = detail::least_bytes(bytes, kind);
+    if (kind == detail::image_kind::png) {
+        const std::string wrong = detail::png_error(bytes);
+        if (!wrong.empty()) fail("PNG: " + wrong);
+    }
+    if (kind == detail::image_kind::pnm) return detail::decode_pnm(bytes, options.max_pixels, fail);
+    if (kind == detail::image_kind::bmp) {
+        const std::uint64_t least = detail::least_bytes_of_bmp(bytes);
         if (bytes.size() < least) fail("ends early: has " + std::to_string(bytes.size()) + " bytes, its head promises " + std::to_string(least));
     }
 #if INSTAR_HAVE_STB

@@ -15,7 +15,7 @@
 #include <numeric>
 
 #include "instar/cluster/detail/kmeans_points.hpp"
-#include "instar/ops/cpu/gemm_packed.hpp"
+#include "instar/ops/cpu/gemm_serial.hpp"
 
 namespace instar::cluster {
 

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <span>
 #include <vector>
@@ -18,7 +19,7 @@
 #include "instar/core/parallel_for.hpp"
 #include "instar/core/philox.hpp"
 #include "instar/core/tensor.hpp"
-#include "instar/ops/cpu/gemm_packed.hpp"
+#include "instar/ops/cpu/gemm_serial.hpp"
 
 namespace instar::cluster::detail {
 
@@ -203,8 +204,7 @@ private:
     };
 
     /// f collects updates of item i against the lists as they are; after every chunk of items they are merged, in the order of rows.
-    template <class F>
-    index_t for_chunks(cpu_context& ctx, index_t n_items, index_t chunk, F f) {
+    index_t for_chunks(cpu_context& ctx, index_t n_items, index_t chunk, const std::function<void(index_t, join_scratch&, std::vector<update>&)>& f) {
         constexpr index_t k_grain = 32;
         index_t n_changes = 0;
         for (index_t begin = 0; begin < n_items; begin += chunk) {
@@ -304,13 +304,9 @@ private:
                     index_t& count = a.is_new ? n_fresh_[static_cast<std::size_t>(i)] : n_old_[static_cast<std::size_t>(i)];
                     if (count < most_) (a.is_new ? fresh_ : old_)[static_cast<std::size_t>(i * most_ + count++)] = a.index;
                 }
-            }
-        });
-        parallel_for(ctx, n, 256, [&](index_t begin, index_t end) {
-            for (index_t i = begin; i < end; ++i) {
-                const auto chosen = fresh_.begin() + i * most_;
+                const auto chosen = fresh_.begin() + i * most_, end_of_chosen = chosen + n_fresh_[static_cast<std::size_t>(i)];
                 for (nn_entry& e : lists_.of(i)) {
-                    if (e.is_new && std::find(chosen, chosen + n_fresh_[static_cast<std::size_t>(i)], e.index) != chosen + n_fresh_[static_cast<std::size_t>(i)]) e.is_new = false;
+                    if (e.is_new && std::find(chosen, end_of_chosen, e.index) != end_of_chosen) e.is_new = false;
                 }
             }
         });

@@ -4,7 +4,7 @@
 // instar's own matrix product of floats: who computes what, and where the packed copies live. The arithmetic is simd/gemm.inl.
 //
 //     cpu::gemm_packed(ctx, problem);      // on the context's threads
-//     cpu::gemm_serial(problem);           // on this thread, for use inside parallel loops
+//     cpu::gemm_serial(problem);           // on this thread, for use inside parallel loops: gemm_serial.hpp
 //
 // Both give the same bits, for any number of threads: an element's sum does not depend on how the work is cut, so the cuts
 // are free to follow the number of threads. Nothing is allocated once the caches below have grown.
@@ -17,31 +17,11 @@
 #include "instar/core/cpu_context.hpp"
 #include "instar/core/memory.hpp"
 #include "instar/core/parallel_for.hpp"
-#include "instar/ops/cpu/gemm_problem.hpp"
-#include "instar/ops/cpu/simd/gemm.hpp"
+#include "instar/ops/cpu/gemm_serial.hpp"
 
 namespace instar::ops::cpu {
 
 namespace detail {
-
-/// The scratch of one thread. Its user must not wait for other tasks: a wait may run a task that takes it again.
-class gemm_thread_scratch {
-public:
-    float* a(const gemm_geometry& cut) { return ensure(a_, cut.scratch_a()); }
-    float* b(const gemm_geometry& cut) { return ensure(b_, cut.scratch_b()); }
-    static gemm_thread_scratch& mine() {
-        static thread_local gemm_thread_scratch scratch;
-        return scratch;
-    }
-
-private:
-    static float* ensure(memory_block<>& block, index_t n) {
-        const auto bytes = static_cast<std::size_t>(n) * sizeof(float);
-        if (block.bytes() < bytes) block = memory_block<>(bytes);
-        return static_cast<float*>(block.data());
-    }
-    memory_block<> a_, b_;
-};
 
 /// Packed copies of op(b), which all threads of a product read. Kept for the next product: the process holds as many as it
 /// ever ran products at once. A thread that waits in a parallel loop may start another product, so they are not per thread.
@@ -98,20 +78,6 @@ void run_tasks(cpu_context& ctx, index_t n, F&& f) {
     });
 }
 
-constexpr index_t ceil_div(index_t a, index_t b) { return (a + b - 1) / b; }
-
-/// The kernels of one instruction set, chosen once a product.
-struct gemm_kernels {
-    gemm_geometry cut;
-    void (*compute)(const gemm_problem&, const gemm_part&, float*, float*);
-    void (*pack_b)(float*, const gemm_problem&, index_t, index_t, index_t, index_t);
-    index_t (*depth)(index_t);
-
-    static gemm_kernels pick() {
-        return {INSTAR_SIMD_PICK(gemm_cut)(), INSTAR_SIMD_PICK(gemm_compute), INSTAR_SIMD_PICK(gemm_pack_b), INSTAR_SIMD_PICK(gemm_block_depth)};
-    }
-};
-
 /// Columns in parallel, every thread with all rows (at most block_rows) and its own copies: for few rows, where a shared copy
 /// of op(b) would cost more than it saves.
 inline void gemm_by_columns(cpu_context& ctx, const gemm_problem& g, const gemm_kernels& kernels) {
@@ -164,19 +130,6 @@ inline void gemm_by_rows(cpu_context& ctx, const gemm_problem& g, const gemm_ker
 }
 
 }  // namespace detail
-
-/// The product on this thread, without waiting for others: safe inside parallel loops.
-inline void gemm_serial(const gemm_problem& problem) {
-    if (problem.m <= 0 || problem.n <= 0) return;
-    const auto kernels = detail::gemm_kernels::pick();
-    auto& scratch = detail::gemm_thread_scratch::mine();
-    float* const a = scratch.a(kernels.cut);
-    float* const b = scratch.b(kernels.cut);
-    const index_t n_blocks = detail::ceil_div(problem.m, kernels.cut.block_rows);
-    for (index_t block = 0; block < n_blocks; ++block) {
-        kernels.compute(problem, {problem.m * block / n_blocks, problem.m * (block + 1) / n_blocks, 0, problem.n, 0, problem.k}, a, b);
-    }
-}
 
 /// The product on the context's threads.
 inline void gemm_packed(cpu_context& ctx, const gemm_problem& problem) {
