@@ -64,8 +64,14 @@
 #include "instar/optim/schedule.hpp"
 #include "instar/optim/sgd.hpp"
 
+#include "instar/tokenize/byte_bpe.hpp"
+#include "instar/tokenize/character.hpp"
 #include "instar/tokenize/kmer.hpp"
 #include "instar/tokenize/kmer_counts.hpp"
+#include "instar/tokenize/text_tokenizer.hpp"
+#include "instar/tokenize/tokenizer_json.hpp"
+#include "instar/tokenize/unicode.hpp"
+#include "instar/tokenize/wordpiece.hpp"
 
 #include "instar/data/anchor.hpp"
 #include "instar/data/barcode_augment.hpp"
