@@ -47,6 +47,8 @@
 
 #include "instar/nn/bert.hpp"
 #include "instar/nn/bert_io.hpp"
+#include "instar/nn/clip.hpp"
+#include "instar/nn/clip_io.hpp"
 #include "instar/nn/heads.hpp"
 #include "instar/nn/layer_norm.hpp"
 #include "instar/nn/linear.hpp"
@@ -94,6 +96,7 @@
 #include "instar/data/md5.hpp"
 #include "instar/data/sequence.hpp"
 #include "instar/data/simulate.hpp"
+#include "instar/data/simulate_image.hpp"
 #include "instar/data/simulate_names.hpp"
 #include "instar/data/simulate_sequence.hpp"
 #include "instar/data/simulate_splits.hpp"

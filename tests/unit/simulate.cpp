@@ -10,6 +10,7 @@
 
 #include "instar/data/bioscan.hpp"
 #include "instar/data/simulate.hpp"
+#include "instar/data/simulate_image.hpp"
 
 using namespace instar;
 using namespace instar::data;
@@ -179,4 +180,35 @@ TEST_CASE("simulate: what it refuses") {
     CHECK_THROWS_AS(simulate_specimens({.unlabelled = 1.5}), value_error);
     CHECK_THROWS_AS(simulate_specimens({.extinction = 1.0}), value_error);
     CHECK_THROWS_AS(simulate_specimens({.barcode_length = 3}), value_error);
+}
+
+TEST_CASE("draw_specimen: the same picture each time, alike within a species, unlike across orders") {
+    const auto all = simulate_specimens(small());
+    const auto a = draw_specimen(all[0], 32), b = draw_specimen(all[0], 32);
+    CHECK(a.pixels == b.pixels);
+    CHECK(a.pixels.size() == 32 * 32 * 3);
+    CHECK(draw_specimen(all[0], 32, {.seed = 2}).pixels != a.pixels);
+    CHECK_THROWS_AS(draw_specimen(all[0], 7), value_error);
+    // Traits are the species', and close within a genus.
+    const auto distance = [](const specimen& x, const specimen& y) {
+        double d = 0.0;
+        for (std::size_t i = 0; i < k_n_traits; ++i) d += std::pow(static_cast<double>(x.traits[i] - y.traits[i]), 2.0);
+        return d;
+    };
+    double same_genus = 0.0, other_order = 0.0;
+    int n_genus = 0, n_order = 0;
+    for (const auto& x : all) {
+        for (const auto& y : all) {
+            if (x.true_species == y.true_species) {
+                CHECK(distance(x, y) == 0.0);
+            } else if (x.order != y.order) {
+                other_order += distance(x, y), ++n_order;
+            } else if (!x.genus.empty() && x.genus == y.genus) {
+                same_genus += distance(x, y), ++n_genus;
+            }
+        }
+    }
+    REQUIRE(n_genus > 0);
+    REQUIRE(n_order > 0);
+    CHECK(same_genus / n_genus < 0.5 * other_order / n_order);
 }

@@ -10,7 +10,7 @@
 // Species come from a birth–death tree, ranks from cuts through it, barcodes from a coding gene that evolves along it
 // (data/simulate_sequence.hpp), haplotypes and long-tailed abundances within each species. Barcodes may be partial or hold
 // N; many records are unlabelled; some species carry placeholder names ("Morvelia sp. 3", or in lower case) and so become
-// the unseen species of the splits. All names are made up.
+// the unseen species of the splits. All names are made up. Pictures of the specimens: data/simulate_image.hpp.
 
 #include <algorithm>
 #include <array>
@@ -32,6 +32,9 @@
 #include "instar/data/simulate_tree.hpp"
 
 namespace instar::data {
+
+/// Traits of a species' looks. Each drifts along the tree from 0, with a variance of 1 from the root to today.
+inline constexpr std::size_t k_n_traits = 24;
 
 struct simulate_options {
     index_t n_specimens = 10000;
@@ -58,6 +61,7 @@ struct specimen {
     std::string processid, sampleid, taxon, phylum, class_name, order, family, subfamily, genus, species, dna_bin, dna_barcode, country, province_state,
         latitude, longitude, image_measurement_value, area_fraction, scale_factor, inferred_ranks, split, index_bioscan_1m, chunk;
     std::string true_species;  ///< not in the CSV: also of unlabelled records, to score clusters with
+    std::array<float, k_n_traits> traits{};  ///< not in the CSV: what its species looks like, for data/simulate_image.hpp
 };
 
 namespace detail {
@@ -67,6 +71,7 @@ struct simulated_species {
     std::string given_name;  // the name in the labels: its own, or a placeholder
     bool provisional = false;
     std::string root;        // its barcode
+    std::array<float, k_n_traits> traits{};
 };
 
 struct haplotype {
@@ -91,7 +96,7 @@ inline std::string bin_name(int number) {
 }
 
 /// Tree, taxonomy, names and one barcode a species.
-inline std::vector<simulated_species> simulate_species(const simulate_options& o, const coding_gene& gene, random_draws& draw) {
+inline std::vector<simulated_species> simulate_species(const simulate_options& o, const coding_gene& gene, random_draws& draw, random_draws& of_traits) {
     const species_tree tree = grow_tree(draw, o.n_species, o.extinction);
     const std::vector<int> order = cut_tree(tree, o.n_orders), family = cut_tree(tree, o.n_families), subfamily = cut_tree(tree, o.n_subfamilies),
                            genus = cut_tree(tree, o.n_genera);
@@ -107,6 +112,14 @@ inline std::vector<simulated_species> simulate_species(const simulate_options& o
         if (!node.survives) continue;
         const std::string& from = node.parent < 0 ? gene.ancestor() : sequence[static_cast<std::size_t>(node.parent)];
         sequence[v] = gene.evolve(draw, from, o.depth * (node.end - node.begin));
+    }
+    // Looks drift as Brownian motion on the same tree; a little more since a species split off, as barcodes do.
+    std::vector<std::array<float, k_n_traits>> traits(tree.nodes.size());
+    for (std::size_t v = 0; v < tree.nodes.size(); ++v) {
+        const tree_node& node = tree.nodes[v];
+        if (node.parent >= 0) traits[v] = traits[static_cast<std::size_t>(node.parent)];
+        const double deviation = std::sqrt(node.end - node.begin);
+        for (float& t : traits[v]) t += static_cast<float>(deviation * of_traits.normal());
     }
     std::vector<simulated_species> all(tree.leaves.size());
     std::vector<int> n_provisional(genus_name.size(), 0);
@@ -127,6 +140,8 @@ inline std::vector<simulated_species> simulate_species(const simulate_options& o
         s.bin[0] = bin_name(++n_bins);
         s.bin[1] = draw.chance(0.08) ? bin_name(++n_bins) : s.bin[0];  // some species are two clusters of barcodes
         s.root = gene.evolve(draw, sequence[static_cast<std::size_t>(tree.leaves[i])], o.species_gap);
+        s.traits = traits[static_cast<std::size_t>(tree.leaves[i])];
+        for (float& t : s.traits) t += 0.15f * static_cast<float>(of_traits.normal());
     }
     return all;
 }
@@ -214,9 +229,9 @@ inline std::vector<specimen> simulate_specimens(simulate_options o = {}) {
     if (o.barcode_length < 60 || o.barcode_length > 100000) refuse("barcode_length must be 60 to 100,000");
 
     const philox rng{.seed = o.seed, .stream = 0x696e73746172u};
-    detail::random_draws draw(rng.fork(1)), of_splits(rng.fork(2)), of_places(rng.fork(3)), of_order(rng.fork(4));
+    detail::random_draws draw(rng.fork(1)), of_splits(rng.fork(2)), of_places(rng.fork(3)), of_order(rng.fork(4)), of_traits(rng.fork(5));
     const detail::coding_gene gene(draw, o.barcode_length);
-    const auto species = detail::simulate_species(o, gene, draw);
+    const auto species = detail::simulate_species(o, gene, draw, of_traits);
     const auto abundance = detail::simulate_abundances(o, draw);
 
     std::vector<specimen> all;
@@ -235,6 +250,7 @@ inline std::vector<specimen> simulate_specimens(simulate_options o = {}) {
                 x.dna_bin = of.bin[h.second_bin ? 1 : 0];
                 x.dna_barcode = h.read;
                 x.true_species = of.name;
+                x.traits = of.traits;
                 all.push_back(std::move(x));
                 provisional.push_back(of.provisional);
             }

@@ -1,0 +1,84 @@
+#include <unordered_map>
+
+#include "instar/optim/adamw.hpp"
+#include "instar/train/batch_order.hpp"
+
+#include "tasks.hpp"
+
+namespace clip_trimodal {
+
+namespace {
+
+/// Equal numbers make partners; a sample without a label is only its own.
+std::vector<std::int32_t> partner_labels(const settings& s, const specimen_set& set) {
+    const auto n = static_cast<std::size_t>(set.size());
+    std::vector<std::int32_t> labels;
+    if (s.partners == "index") return labels;
+    const auto& names = s.partners == "barcode" ? set.table.barcode : set.table.label[dna_barcode::rank_index(s.partners == "bin" ? "dna_bin" : "species")];
+    std::unordered_map<std::string_view, std::int32_t> number;
+    std::int32_t next = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+        if (names[i].empty()) labels.push_back(next++);
+        else if (const auto [at, fresh] = number.try_emplace(names[i], next); labels.push_back(at->second), fresh) ++next;
+    }
+    return labels;
+}
+
+}  // namespace
+
+examples::training_summary train(cpu_context& ctx, const settings& s, const specimen_set& set, std::span<const index_t> rows, trimodal_model& model) {
+    nn::clip<float>& clip = model.clip();
+    const std::vector<std::int32_t> labels = partner_labels(s, set);
+    auto parts = clip.parts();
+    std::vector<std::unique_ptr<optim::adamw<float>>> optimisers;
+    examples::trainable what{.state = {}, .set_steps = {}, .update = {}};
+    for (auto& p : parts) {
+        optimisers.push_back(std::make_unique<optim::adamw<float>>(p.parameters.size(), optim::adamw_config{.weight_decay = s.weight_decay}));
+        what.state.emplace_back(p.name, std::vector<index_t>{p.parameters.size()}, p.parameters.data());
+        what.state.emplace_back(p.name + ".adamw.m", std::vector<index_t>{p.parameters.size()}, optimisers.back()->m().data());
+        what.state.emplace_back(p.name + ".adamw.v", std::vector<index_t>{p.parameters.size()}, optimisers.back()->v().data());
+    }
+    if (const auto [layout, values] = clip.buffers(); layout != nullptr) what.state.emplace_back("image.running", std::vector<index_t>{values.size()}, values.data());
+    what.set_steps = [&](index_t steps) {
+        for (auto& o : optimisers) o->set_steps(steps);
+    };
+    what.update = [&](const optim::rates& r) {
+        for (std::size_t i = 0; i < parts.size(); ++i) {
+            if (parts[i].name == "logit_scale" && s.fix_temperature) continue;
+            optimisers[i]->step(ctx, parts[i].parameters, parts[i].gradients, r);
+        }
+        clip.zero_gradients(ctx);
+    };
+    static const std::map<std::string, int> k_modality{{"", -1}, {"image", 0}, {"dna", 1}, {"text", 2}};
+    nn::clip_loss_options options{.chunk = s.chunk};
+    options.contrastive.bind_to = k_modality.at(s.bind_to);
+    const examples::fit_plan plan{.task = "train", .n_epochs = s.epochs, .batch_size = s.batch_size, .max_lr = s.max_lr, .seed = s.seed, .out = s.out, .checkpoint = "", .log_interval = s.log_interval, .quiet = s.quiet,
+                                  .fingerprint = {{"weight_decay", s.weight_decay}, {"partners", s.partners}, {"bind_to", s.bind_to}, {"chunk", s.chunk}, {"output_dim", s.output_dim}, {"modalities", s.modalities},
+                                                  {"image_size", s.image_size}, {"preset", s.preset}, {"fix_temperature", s.fix_temperature}}};
+    batch_memory memory;
+    tensor<std::int32_t, 1> batch_labels({s.batch_size});
+    tensor<std::uint8_t, 1> dna_there({s.batch_size});
+    const bool all_barcodes = std::none_of(rows.begin(), rows.end(), [&](index_t i) { return set.table.barcode[static_cast<std::size_t>(i)].empty(); });
+    return examples::fit(
+        what, plan,
+        [&](index_t epoch) {
+            auto order = train::epoch_order(static_cast<index_t>(rows.size()), philox{s.seed, 2}, epoch);
+            for (index_t& i : order) i = rows[static_cast<std::size_t>(i)];
+            return order;
+        },
+        [&](std::span<const index_t> samples, index_t, philox rng) {
+            const auto batch = model.batch(ctx, memory, set, samples, true, rng.fork(1));
+            if (!labels.empty()) {
+                for (std::size_t i = 0; i < samples.size(); ++i) batch_labels(static_cast<index_t>(i)) = labels[static_cast<std::size_t>(samples[i])];
+                options.labels = batch_labels.view();
+            }
+            if (set.n_missing > 0 && batch.images.data() != nullptr) options.image_there = memory.image_there.view();
+            if (!all_barcodes && batch.dna.data() != nullptr) {
+                for (std::size_t i = 0; i < samples.size(); ++i) dna_there(static_cast<index_t>(i)) = !set.table.barcode[static_cast<std::size_t>(samples[i])].empty();
+                options.dna_there = dna_there.view();
+            }
+            return clip.accumulate(ctx, batch, options, rng.fork(2));
+        });
+}
+
+}  // namespace clip_trimodal

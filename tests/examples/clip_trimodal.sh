@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# clip_trimodal as a user meets it: training on simulated specimens, resuming, scoring, retrieval, embedding, real input, bad input.
+#
+#     tests/examples/clip_trimodal.sh PATH/TO/clip_trimodal
+set -uo pipefail
+
+# shellcheck source=tests/support/checks.sh
+source "$(dirname "$0")/../support/checks.sh" "$1"
+
+small=(--n-specimens 600 --output-dim 16 --image-size 16 --batch-size 64 --max-len 330 --epochs 1 --log-interval 1 --quiet)
+check "train" "$program" train --out run "${small[@]}"
+check "what it leaves" test -s run/model.safetensors -a -s run/config.json -a -s run/vocab.txt -a -s run/anchor.safetensors -a -s run/results.json -a -s run/report.html -a ! -e run/checkpoint.safetensors
+check "scores by direction, side, rank and kind" grep -q '"image_to_dna.unseen.genus.macro.top5"' run/results.json
+check "before training too" grep -q '"unaligned.dna_to_dna.seen.species.micro.top1"' run/results.json
+check "chance" grep -q '"chance.unseen.genus.micro.top1"' run/results.json
+check "the report holds pictures" grep -q 'data:image/jpeg;base64,' run/report.html
+check "eval" "$program" eval --model run --quiet --out eval.json
+figure() { sed -n "s/^ *\"$2\": \([0-9.e-]*\),*$/\1/p" "$1"; }
+for metric in image_to_dna.seen.order.micro.top1 dna_to_dna.unseen.species.macro.top3 image_to_text.seen.family.micro.top5; do
+    check "eval agrees: $metric" test -n "$(figure eval.json $metric)" -a "$(figure eval.json $metric)" = "$(figure run/results.json $metric)"
+done
+check "embed" "$program" embed --model run --out vectors --quiet
+check "vectors and names" test -s vectors/image.npy -a -s vectors/dna.npy -a "$(wc -l <vectors/species.txt)" -eq "$(wc -l <vectors/processid.txt)"
+photo=$(find run/bioscan5m -name '*.jpg' | sort | head -n 1)
+check "retrieve by a photo" "$program" retrieve --model run --image "$photo" --out page.html
+check "its page holds pictures" grep -q 'data:image/jpeg;base64,' page.html
+printf '>query\nAACATTATATTTTATTTTTGGAATTTGAGCAGGAATAGTAGGAACATCTTTAAGTTTATTAATTCGAGCAGAATTAGGTAATCCAGGATCATTAATTGG\n' >query.fasta
+check "retrieve by a barcode, among texts" "$program" retrieve --model run --fasta query.fasta --keys text --n-neighbors 3
+check "two modalities, pieces, bound" "$program" train --metadata run/simulated.csv --images run --out two --modalities dna image --bind-to dna --chunk 16 --partners index --no-unaligned "${small[@]}"
+check "on from a folder" "$program" train --metadata run/simulated.csv --images run --out on --model run --no-unaligned --fix-temperature "${small[@]}"
+
+# The same run twice, once interrupted: the same bits.
+long=(--metadata run/simulated.csv --images run --no-unaligned "${small[@]}" --epochs 30)
+"$program" train "${long[@]}" --out whole >/dev/null 2>&1
+"$program" train "${long[@]}" --out cut >/dev/null 2>&1 &
+pid=$!
+for _ in $(seq 1 600); do
+    [[ -s cut/log.jsonl ]] && break
+    sleep 0.05
+done
+kill -INT "$pid" 2>/dev/null
+wait "$pid"
+check "an interrupted run keeps a checkpoint" test -e cut/checkpoint.safetensors
+check "resume" "$program" train "${long[@]}" --out cut
+check "the resumed run equals the uninterrupted one" cmp whole/model.safetensors cut/model.safetensors
+
+refuses "metadata without pictures" "--metadata needs --images" "$program" train --metadata run/simulated.csv --out o --quiet
+refuses "a root without pictures" "none of the pictures below /nowhere can be read" "$program" train --metadata run/simulated.csv --images /nowhere --out o --quiet
+refuses "missing metadata" "nowhere.csv" "$program" train --metadata nowhere.csv --images run --out o --quiet
+refuses "a folder that is no model" "config.json" "$program" eval --model vectors
+refuses "a query of nothing" "retrieve needs one of --image and --fasta" "$program" retrieve --model run
+refuses "a text file named .jpg" "broken.jpg" bash -c "echo no picture >broken.jpg; '$program' retrieve --model run --image broken.jpg"
+refuses "the paper's text without a vocabulary" "needs --vocab or --text-model" "$program" train --metadata run/simulated.csv --images run --out o --preset paper --modalities text dna --quiet
+refuses "a batch larger than the set" "fewer than one step" "$program" train --metadata run/simulated.csv --images run --out o --no-unaligned "${small[@]}" --batch-size 9000
+refuses "one modality alone" "no pair of modalities" "$program" train --metadata run/simulated.csv --images run --out o --modalities dna --no-unaligned "${small[@]}"
+rm "$photo"
+check "a missing picture is named and counted" bash -c "'$program' eval --model run --quiet 2>&1 | grep -q '1 of 600 specimens have no picture'"
+exit $failed
