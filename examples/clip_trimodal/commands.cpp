@@ -57,9 +57,13 @@ int run_train(const settings& s) {
     trimodal_model model = s.model.empty() ? trimodal_model::create(ctx, s, set, rows) : trimodal_model::load(s.model);
     model.use(ctx, set);
     metrics_map metrics;
-    if (s.unaligned) score_retrieval(ctx, metrics, "unaligned.", s, model, set, queries);
+    const std::string from = std::filesystem::absolute(metadata).string(), from_images = std::filesystem::absolute(root).string();
+    if (s.unaligned) {
+        score_retrieval(ctx, metrics, "unaligned.", s, model, set, queries);
+        model.save(s.out + "/unaligned", from, from_images);
+    }
     const auto summary = train(ctx, s, set, rows, model);
-    model.save(s.out, std::filesystem::absolute(metadata).string(), std::filesystem::absolute(root).string());
+    model.save(s.out, from, from_images);
     score_retrieval(ctx, metrics, "", s, model, set, queries);
     metrics["train.loss"] = summary.final_loss;
     metrics["temperature"] = std::exp(-static_cast<double>(model.clip().logit_scale()));

@@ -67,7 +67,7 @@ int main(int argc, char** argv) {
     train->add_option("--partners", s.partners, "what makes two samples partners")->capture_default_str()->check(CLI::IsMember({"index", "barcode", "bin", "species"}));
     train->add_option("--bind-to,--bind_to", s.bind_to, "only pairs with this modality")->check(CLI::IsMember({"image", "dna", "text"}));
     train->add_flag("--fix-temperature,--fix_temperature", s.fix_temperature);
-    train->add_flag("--unaligned,!--no-unaligned", s.unaligned, "also score the towers before training");
+    train->add_flag("--unaligned,!--no-unaligned", s.unaligned, "also score the towers before training, and keep them in OUT/unaligned");
     train->add_option("--seed", s.seed)->capture_default_str();
     train->add_option("--log-interval", s.log_interval, "steps")->capture_default_str()->check(CLI::PositiveNumber);
     CLI::App* eval = app.add_subcommand("eval", "score retrieval");

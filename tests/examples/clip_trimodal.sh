@@ -7,13 +7,15 @@ set -uo pipefail
 # shellcheck source=tests/support/checks.sh
 source "$(dirname "$0")/../support/checks.sh" "$1"
 
-small=(--n-specimens 600 --output-dim 16 --image-size 16 --batch-size 64 --max-len 330 --epochs 1 --log-interval 1 --quiet)
+shape=(--output-dim 16 --image-size 16 --max-len 330 --log-interval 1 --quiet)
+small=(--n-specimens 2000 "${shape[@]}" --batch-size 64 --epochs 1)
 check "train" "$program" train --out run "${small[@]}"
 check "what it leaves" test -s run/model.safetensors -a -s run/config.json -a -s run/vocab.txt -a -s run/anchor.safetensors -a -s run/results.json -a -s run/report.html -a ! -e run/checkpoint.safetensors
 check "scores by direction, side, rank and kind" grep -q '"image_to_dna.unseen.genus.macro.top5"' run/results.json
 check "before training too" grep -q '"unaligned.dna_to_dna.seen.species.micro.top1"' run/results.json
 check "chance" grep -q '"chance.unseen.genus.micro.top1"' run/results.json
 check "the report holds pictures" grep -q 'data:image/jpeg;base64,' run/report.html
+check "the towers before training" test -s run/unaligned/model.safetensors
 check "eval" "$program" eval --model run --quiet --out eval.json
 figure() { sed -n "s/^ *\"$2\": \([0-9.e-]*\),*$/\1/p" "$1"; }
 for metric in image_to_dna.seen.order.micro.top1 dna_to_dna.unseen.species.macro.top3 image_to_text.seen.family.micro.top5; do
@@ -30,7 +32,7 @@ check "two modalities, pieces, bound" "$program" train --metadata run/simulated.
 check "on from a folder" "$program" train --metadata run/simulated.csv --images run --out on --model run --no-unaligned --fix-temperature "${small[@]}"
 
 # The same run twice, once interrupted: the same bits.
-long=(--metadata run/simulated.csv --images run --no-unaligned "${small[@]}" --epochs 30)
+long=(--metadata run/simulated.csv --images run --no-unaligned "${shape[@]}" --batch-size 64 --epochs 4)
 "$program" train "${long[@]}" --out whole >/dev/null 2>&1
 "$program" train "${long[@]}" --out cut >/dev/null 2>&1 &
 pid=$!
@@ -51,8 +53,8 @@ refuses "a folder that is no model" "config.json" "$program" eval --model vector
 refuses "a query of nothing" "retrieve needs one of --image and --fasta" "$program" retrieve --model run
 refuses "a text file named .jpg" "broken.jpg" bash -c "echo no picture >broken.jpg; '$program' retrieve --model run --image broken.jpg"
 refuses "the paper's text without a vocabulary" "needs --vocab or --text-model" "$program" train --metadata run/simulated.csv --images run --out o --preset paper --modalities text dna --quiet
-refuses "a batch larger than the set" "fewer than one step" "$program" train --metadata run/simulated.csv --images run --out o --no-unaligned "${small[@]}" --batch-size 9000
+refuses "a batch larger than the set" "fewer than one step" "$program" train --metadata run/simulated.csv --images run --out o --no-unaligned "${shape[@]}" --batch-size 9000
 refuses "one modality alone" "no pair of modalities" "$program" train --metadata run/simulated.csv --images run --out o --modalities dna --no-unaligned "${small[@]}"
 rm "$photo"
-check "a missing picture is named and counted" bash -c "'$program' eval --model run --quiet 2>&1 | grep -q '1 of 600 specimens have no picture'"
+check "a missing picture is named and counted" bash -c "'$program' eval --model run --quiet 2>&1 | grep -q '1 of 2000 specimens have no picture'"
 exit $failed
