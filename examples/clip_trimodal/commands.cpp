@@ -67,7 +67,7 @@ int run_train(const settings& s) {
     score_retrieval(ctx, metrics, "", s, model, set, queries);
     metrics["train.loss"] = summary.final_loss;
     metrics["temperature"] = std::exp(-static_cast<double>(model.clip().logit_scale()));
-    print_retrieval(metrics, model, s.unaligned);
+    print_retrieval(metrics, s, model, s.unaligned);
     write_report(ctx, s.out + "/report.html", s, model, set, queries, metrics, &summary);
     examples::write_results(s.out, "train", examples::seconds_since(start), summary.samples_per_second, metrics);
     examples::drop_checkpoint(s.out, "");
@@ -82,10 +82,12 @@ int run_eval(const settings& s) {
     const auto [metadata, root] = data_of(s, model);
     const specimen_set set = load_set(ctx, metadata, root, s.package, model.image_size() + model.image_size() / 4, model.has("image"));
     model.use(ctx, set);
+    directions_of(s, model);  // a pair that cannot be is said before work is done
     const retrieval_rows rows = rows_of(set, s.eval_on);
     metrics_map metrics;
     score_retrieval(ctx, metrics, "", s, model, set, rows);
-    print_retrieval(metrics, model, false);
+    if (s.fusion) score_fusion(ctx, metrics, s, model, set);
+    print_retrieval(metrics, s, model, false);
     if (!s.out.empty()) {
         const double seconds = examples::seconds_since(start);
         examples::write_results(s.out, "eval", seconds, static_cast<double>(rows.seen.size() + rows.unseen.size()) / seconds, metrics);

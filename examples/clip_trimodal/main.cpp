@@ -73,7 +73,9 @@ int main(int argc, char** argv) {
     CLI::App* eval = app.add_subcommand("eval", "score retrieval");
     add_data(eval, s);
     eval->add_option("--model", s.model, "folder that train wrote, or CLIBD's checkpoint as safetensors")->required();
-    eval->add_option("--k", s.k_list)->capture_default_str();
+    eval->add_option("--k", s.k_list)->capture_default_str()->check(CLI::PositiveNumber);
+    eval->add_option("--pairs", s.pairs, "QUERY:KEY of image, dna, text, averaged, concatenated; default: the paper's table");
+    eval->add_flag("--fusion", s.fusion, "also: pictures of seen species above a threshold, else barcodes of unseen ones");
     eval->add_option("--out", s.out, "folder, or results.json");
     CLI::App* embed = app.add_subcommand("embed", "unit vectors of every modality, as .npy");
     add_data(embed, s);

@@ -42,6 +42,8 @@ struct settings {
 
     // evaluation
     std::vector<int> k_list{1, 3, 5};
+    std::vector<std::string> pairs;             // "image:dna", …; empty: those that the paper tables
+    bool fusion = false;                        // eval: also search seen species by picture, else unseen ones by barcode
     std::string eval_on = "test";               // test or val
     bool unaligned = true;                      // train: also score the towers before training
     std::string image, fasta;                   // retrieve

@@ -24,15 +24,20 @@ retrieval_rows rows_of(const specimen_set& set, const std::string& eval_on);
 /// Those that have the modality: a picture, a barcode; everything has a text.
 std::vector<index_t> usable(const specimen_set& set, std::vector<index_t> rows, std::string_view modality);
 
-/// The directions that the paper tables, as far as the model has the towers.
-std::vector<std::pair<std::string, std::string>> directions_of(const trimodal_model& model);
+/// What --pairs names; without it the directions that the paper tables, as far as the model has the towers.
+/// Throws value_error for a pair that is none or that the model cannot serve.
+std::vector<std::pair<std::string, std::string>> directions_of(const settings& s, const trimodal_model& model);
 
 /// Scores of every direction and rank: "<prefix>image_to_dna.seen.species.micro.top1", …, "….harmonic.…". `chance.*`: a key at random.
 void score_retrieval(cpu_context& ctx, metrics_map& metrics, const std::string& prefix, const settings& s, const trimodal_model& model, const specimen_set& set, const retrieval_rows& rows);
 
+/// CLIBD's way with species that may be new: a picture's nearest pictures of seen species, where their cosine exceeds a threshold, else its
+/// nearest barcodes of unseen species. The threshold is tuned on val and val_unseen; scores of test and test_unseen: "fusion.seen.species.…".
+void score_fusion(cpu_context& ctx, metrics_map& metrics, const settings& s, const trimodal_model& model, const specimen_set& set);
+
 examples::training_summary train(cpu_context& ctx, const settings& s, const specimen_set& set, std::span<const index_t> rows, trimodal_model& model);
 
-void print_retrieval(const metrics_map& metrics, const trimodal_model& model, bool unaligned);
+void print_retrieval(const metrics_map& metrics, const settings& s, const trimodal_model& model, bool unaligned);
 void write_report(cpu_context& ctx, const std::string& path, const settings& s, const trimodal_model& model, const specimen_set& set, const retrieval_rows& rows, const metrics_map& metrics,
                   const examples::training_summary* training);
 

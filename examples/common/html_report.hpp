@@ -179,7 +179,7 @@ private:
                ".scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}\n"
                "th,td{padding:.35rem .7rem;border-bottom:1px solid "
                "var(--line);text-align:right;vertical-align:bottom}\n"
-               "th{font-size:.85rem;color:var(--soft);font-weight:600}th:first-child,td:first-child{text-align:left}\n"
+               "th{font-size:.85rem;color:var(--soft);font-weight:600}th:first-child,td:first-child{text-align:left}td:first-child{white-space:nowrap}\n"
                "figure{margin:.4rem 0 "
                "1.6rem}svg{width:100%;height:auto;display:block;font-variant-numeric:tabular-nums}\n"
                "svg text{fill:var(--soft);font-size:12px}svg "

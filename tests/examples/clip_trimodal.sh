@@ -21,6 +21,11 @@ figure() { sed -n "s/^ *\"$2\": \([0-9.e-]*\),*$/\1/p" "$1"; }
 for metric in image_to_dna.seen.order.micro.top1 dna_to_dna.unseen.species.macro.top3 image_to_text.seen.family.micro.top5; do
     check "eval agrees: $metric" test -n "$(figure eval.json $metric)" -a "$(figure eval.json $metric)" = "$(figure run/results.json $metric)"
 done
+check "any pair, and fusion" "$program" eval --model run --quiet --pairs text:image dna:image averaged:averaged concatenated:concatenated averaged:dna --fusion --out pairs.json
+check "scores of pairs" grep -q '"averaged_to_averaged.harmonic.species.macro.top1"' pairs.json
+check "scores of the fusion" grep -q '"fusion.unseen.species.micro.top3"' pairs.json
+refuses "a pair that is none" "must be QUERY:KEY" "$program" eval --model run --quiet --pairs image-dna
+refuses "lengths that differ" "twice as long" "$program" eval --model run --quiet --pairs concatenated:dna
 check "embed" "$program" embed --model run --out vectors --quiet
 check "vectors and names" test -s vectors/image.npy -a -s vectors/dna.npy -a "$(wc -l <vectors/species.txt)" -eq "$(wc -l <vectors/processid.txt)"
 photo=$(find run/bioscan5m -name '*.jpg' | sort | head -n 1)
@@ -29,6 +34,7 @@ check "its page holds pictures" grep -q 'data:image/jpeg;base64,' page.html
 printf '>query\nAACATTATATTTTATTTTTGGAATTTGAGCAGGAATAGTAGGAACATCTTTAAGTTTATTAATTCGAGCAGAATTAGGTAATCCAGGATCATTAATTGG\n' >query.fasta
 check "retrieve by a barcode, among texts" "$program" retrieve --model run --fasta query.fasta --keys text --n-neighbors 3
 check "two modalities, pieces, bound" "$program" train --metadata run/simulated.csv --images run --out two --modalities dna image --bind-to dna --chunk 16 --partners index --no-unaligned "${small[@]}"
+refuses "a pair without a tower" "no tower for text" "$program" eval --model two --quiet --pairs image:text
 check "on from a folder" "$program" train --metadata run/simulated.csv --images run --out on --model run --no-unaligned --fix-temperature "${small[@]}"
 
 # The same run twice, once interrupted: the same bits.
