@@ -66,6 +66,8 @@ int main(int argc, char** argv) {
     train->add_option("--weight-decay", s.weight_decay)->capture_default_str();
     train->add_option("--partners", s.partners, "what makes two samples partners")->capture_default_str()->check(CLI::IsMember({"index", "barcode", "bin", "species"}));
     train->add_option("--bind-to,--bind_to", s.bind_to, "only pairs with this modality")->check(CLI::IsMember({"image", "dna", "text"}));
+    train->add_option("--loss", s.loss)->capture_default_str()->check(CLI::IsMember({"info_nce", "siglip"}));
+    train->add_option("--lora-rank", s.lora_rank, "of the encoders train only adapters (LoRA) of query and value, with the heads; 0: train all")->capture_default_str()->check(CLI::Range(0, 1024));
     train->add_flag("--fix-temperature,--fix_temperature", s.fix_temperature);
     train->add_flag("--unaligned,!--no-unaligned", s.unaligned, "also score the towers before training, and keep them in OUT/unaligned");
     train->add_option("--seed", s.seed)->capture_default_str();

@@ -39,6 +39,8 @@ struct settings {
     std::string partners = "bin";               // index, barcode, bin or species: what makes two samples partners
     std::string bind_to;                        // only pairs with this modality
     bool fix_temperature = false;
+    std::string loss = "info_nce";              // or siglip
+    int lora_rank = 0;                          // > 0: of the encoders only adapters of query and value are trained
 
     // evaluation
     std::vector<int> k_list{1, 3, 5};

@@ -1,5 +1,7 @@
 #include <unordered_map>
 
+#include "instar/nn/lora.hpp"
+#include "instar/ops/elementwise.hpp"
 #include "instar/optim/adamw.hpp"
 #include "instar/train/batch_order.hpp"
 
@@ -29,32 +31,57 @@ std::vector<std::int32_t> partner_labels(const settings& s, const specimen_set& 
 examples::training_summary train(cpu_context& ctx, const settings& s, const specimen_set& set, std::span<const index_t> rows, trimodal_model& model) {
     nn::clip<float>& clip = model.clip();
     const std::vector<std::int32_t> labels = partner_labels(s, set);
-    auto parts = clip.parts();
-    std::vector<std::unique_ptr<optim::adamw<float>>> optimisers;
+    // What is trained: every part of the model, or adapters of the encoders, with the heads and the temperature.
+    struct trained {
+        std::string name;
+        tensor_view<float, 1> parameters, gradients;
+        nn::clip_part<float> part;
+        std::unique_ptr<nn::lora<float>> adapters{};
+        std::unique_ptr<optim::adamw<float>> optimiser{};
+    };
+    std::vector<trained> all;
     examples::trainable what{.state = {}, .set_steps = {}, .update = {}};
-    for (auto& p : parts) {
-        optimisers.push_back(std::make_unique<optim::adamw<float>>(p.parameters.size(), optim::adamw_config{.weight_decay = s.weight_decay}));
-        what.state.emplace_back(p.name, std::vector<index_t>{p.parameters.size()}, p.parameters.data());
-        what.state.emplace_back(p.name + ".adamw.m", std::vector<index_t>{p.parameters.size()}, optimisers.back()->m().data());
-        what.state.emplace_back(p.name + ".adamw.v", std::vector<index_t>{p.parameters.size()}, optimisers.back()->v().data());
+    for (auto& p : clip.parts()) {
+        trained t{p.name, p.parameters, p.gradients, p};
+        if (s.lora_rank > 0 && (p.name == "image" || p.name == "dna" || p.name == "text")) {
+            if (p.name == "image" && !clip.config().vit) throw value_error("--lora-rank: the image tower is a ResNet, without queries and values; start from a vision transformer with --image-model, or leave image out");
+            const std::vector<std::string> whole = p.name == "image" ? std::vector<std::string>{"head."} : std::vector<std::string>{};
+            t.adapters = std::make_unique<nn::lora<float>>(*p.layout, p.parameters, nn::lora_config{.rank = s.lora_rank, .whole = whole}, philox{s.seed, 5}.fork(all.size()));
+            t.parameters = t.adapters->parameters();
+            t.gradients = t.adapters->gradients();
+        }
+        t.optimiser = std::make_unique<optim::adamw<float>>(t.parameters.size(), optim::adamw_config{.weight_decay = s.weight_decay});
+        what.state.emplace_back(t.name, std::vector<index_t>{t.parameters.size()}, t.parameters.data());
+        what.state.emplace_back(t.name + ".adamw.m", std::vector<index_t>{t.parameters.size()}, t.optimiser->m().data());
+        what.state.emplace_back(t.name + ".adamw.v", std::vector<index_t>{t.parameters.size()}, t.optimiser->v().data());
+        all.push_back(std::move(t));
     }
     if (const auto [layout, values] = clip.buffers(); layout != nullptr) what.state.emplace_back("image.running", std::vector<index_t>{values.size()}, values.data());
     what.set_steps = [&](index_t steps) {
-        for (auto& o : optimisers) o->set_steps(steps);
+        for (auto& t : all) {
+            t.optimiser->set_steps(steps);
+            if (t.adapters) t.adapters->merge(ctx);
+        }
     };
     what.update = [&](const optim::rates& r) {
-        for (std::size_t i = 0; i < parts.size(); ++i) {
-            if (parts[i].name == "logit_scale" && s.fix_temperature) continue;
-            optimisers[i]->step(ctx, parts[i].parameters, parts[i].gradients, r);
+        for (auto& t : all) {
+            if (t.name == "logit_scale" && s.fix_temperature) continue;
+            if (t.adapters) {
+                ops::fill<float>(ctx, t.gradients, 0.0f);
+                t.adapters->pull(ctx, t.part.gradients);
+            }
+            t.optimiser->step(ctx, t.parameters, t.gradients, r);
+            if (t.adapters) t.adapters->merge(ctx);
         }
         clip.zero_gradients(ctx);
     };
     static const std::map<std::string, int> k_modality{{"", -1}, {"image", 0}, {"dna", 1}, {"text", 2}};
     nn::clip_loss_options options{.chunk = s.chunk};
     options.contrastive.bind_to = k_modality.at(s.bind_to);
+    if (s.loss == "siglip") options.loss = nn::clip_loss::siglip;
     const examples::fit_plan plan{.task = "train", .n_epochs = s.epochs, .batch_size = s.batch_size, .max_lr = s.max_lr, .seed = s.seed, .out = s.out, .checkpoint = "", .log_interval = s.log_interval, .quiet = s.quiet,
                                   .fingerprint = {{"weight_decay", s.weight_decay}, {"partners", s.partners}, {"bind_to", s.bind_to}, {"chunk", s.chunk}, {"output_dim", s.output_dim}, {"modalities", s.modalities},
-                                                  {"image_size", s.image_size}, {"preset", s.preset}, {"fix_temperature", s.fix_temperature}}};
+                                                  {"image_size", s.image_size}, {"preset", s.preset}, {"fix_temperature", s.fix_temperature}, {"loss", s.loss}, {"lora_rank", s.lora_rank}}};
     batch_memory memory;
     tensor<std::int32_t, 1> batch_labels({s.batch_size});
     tensor<std::uint8_t, 1> dna_there({s.batch_size});

@@ -42,6 +42,10 @@ public:
         const auto wants = [&](const char* name) { return std::find(s.modalities.begin(), s.modalities.end(), name) != s.modalities.end(); };
         const bool paper = s.preset == "paper";
         nn::clip_config c{.d_embedding = s.output_dim};
+        if (s.loss == "siglip") {
+            c.initial_logit_scale = std::log(10.0);
+            c.initial_logit_bias = -10.0;
+        }
         m.image_size_ = s.image_size;
         m.max_len_ = s.max_len;
         m.text_length_ = s.text_length;

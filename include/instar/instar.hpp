@@ -52,6 +52,7 @@
 #include "instar/nn/heads.hpp"
 #include "instar/nn/layer_norm.hpp"
 #include "instar/nn/linear.hpp"
+#include "instar/nn/lora.hpp"
 #include "instar/nn/mlp.hpp"
 #include "instar/nn/parameters.hpp"
 #include "instar/nn/position_projection.hpp"

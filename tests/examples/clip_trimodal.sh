@@ -34,6 +34,10 @@ check "its page holds pictures" grep -q 'data:image/jpeg;base64,' page.html
 printf '>query\nAACATTATATTTTATTTTTGGAATTTGAGCAGGAATAGTAGGAACATCTTTAAGTTTATTAATTCGAGCAGAATTAGGTAATCCAGGATCATTAATTGG\n' >query.fasta
 check "retrieve by a barcode, among texts" "$program" retrieve --model run --fasta query.fasta --keys text --n-neighbors 3
 check "two modalities, pieces, bound" "$program" train --metadata run/simulated.csv --images run --out two --modalities dna image --bind-to dna --chunk 16 --partners index --no-unaligned "${small[@]}"
+check "SigLIP, adapters alone" "$program" train --metadata run/simulated.csv --images run --out lora --modalities dna text --loss siglip --lora-rank 4 --no-unaligned "${small[@]}"
+check "its bias is kept" bash -c "grep -q logit_bias lora/model.safetensors"
+refuses "SigLIP from a model without a bias" "needs a model with a bias" "$program" train --metadata run/simulated.csv --images run --out o --model run --loss siglip --no-unaligned "${small[@]}"
+refuses "adapters of a ResNet" "the image tower is a ResNet" "$program" train --metadata run/simulated.csv --images run --out o --lora-rank 4 --no-unaligned "${small[@]}"
 refuses "a pair without a tower" "no tower for text" "$program" eval --model two --quiet --pairs image:text
 check "on from a folder" "$program" train --metadata run/simulated.csv --images run --out on --model run --no-unaligned --fix-temperature "${small[@]}"
 

@@ -97,6 +97,35 @@ TEST_CASE("clip: labels, a missing modality, samples without one, dropout, ResNe
     check_parts(resnet, s.batch(), {}, 1e-5);
 }
 
+TEST_CASE("clip: SigLIP, two and three modalities, labels") {
+    const samples s;
+    cpu_context ctx;
+    tensor<std::int32_t, 1> labels({5});
+    for (index_t i = 0; i < 5; ++i) labels(i) = static_cast<std::int32_t>(i % 3);
+    auto c = config(false, nn::clip_pooling::softmax_mean, nn::clip_pooling::mean, 0.0f);
+    CHECK_THROWS_AS(nn::clip<double>(c, philox{.seed = 1}).accumulate(ctx, s.batch(), {.loss = nn::clip_loss::siglip}, philox{}), value_error);
+    c.initial_logit_bias = -1.5;
+    nn::clip<double> model(c, philox{.seed = 1});
+    shake(model);
+    check_parts(model, s.batch(), {.labels = labels.view(), .loss = nn::clip_loss::siglip}, 1e-6);
+    auto two = s.batch();
+    two.text = {};
+    two.text_mask = {};
+    check_parts(model, two, {.loss = nn::clip_loss::siglip}, 1e-6);
+    // The formula itself, from the embeddings.
+    const auto e = model.embed(ctx, two);
+    const double scale = std::exp(model.logit_scale()), bias = model.parts().back().parameters(0);
+    double expected = 0.0;
+    for (index_t i = 0; i < 5; ++i) {
+        for (index_t j = 0; j < 5; ++j) {
+            double z = bias;
+            for (index_t k = 0; k < 7; ++k) z += scale * e.image(i, k) * e.dna(j, k);
+            expected += std::log1p(std::exp(i == j ? -z : z)) / 5.0;
+        }
+    }
+    CHECK(model.accumulate(ctx, two, {.loss = nn::clip_loss::siglip}, philox{}) == doctest::Approx(expected).epsilon(1e-10));
+}
+
 TEST_CASE("clip: a batch in pieces has the gradient of the whole") {
     const samples s;
     cpu_context ctx;

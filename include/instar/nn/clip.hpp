@@ -21,6 +21,7 @@
 #include "instar/ops/contrastive.hpp"
 #include "instar/ops/gelu.hpp"
 #include "instar/ops/l2_normalize.hpp"
+#include "instar/ops/siglip.hpp"
 #include "instar/ops/softmax.hpp"
 
 namespace instar::nn {
@@ -36,7 +37,8 @@ struct clip_config {
     clip_pooling dna_pooling = clip_pooling::softmax_mean;
     clip_pooling text_pooling = clip_pooling::mean;
     index_t d_embedding = 768;
-    double initial_logit_scale = 2.659260036932778;  ///< ln(1 / 0.07)
+    double initial_logit_scale = 2.659260036932778;  ///< ln(1 / 0.07); SigLIP starts at ln 10
+    std::optional<double> initial_logit_bias{};      ///< given: the model has a bias, and can be trained with SigLIP (which starts at −10)
 
     bool has_image() const { return vit.has_value() || resnet.has_value(); }
 };
@@ -65,17 +67,20 @@ struct clip_embeddings {
     tensor<T, 2> image, dna, text;
 };
 
+enum class clip_loss { info_nce, siglip };
+
 struct clip_loss_options {
     index_t chunk = 0;  ///< samples that go through the towers at once; 0 = all. The gradient is the same: see accumulate
     tensor_view<const std::int32_t, 1> labels{};                                       ///< [n]: equal labels are partners; empty: sample i with itself
     tensor_view<const std::uint8_t, 1> image_there{}, dna_there{}, text_there{};  ///< [n]: 0 where a sample lacks the modality; empty: all have it
     ops::contrastive_options contrastive{};  ///< modalities 0 image, 1 DNA, 2 text
+    clip_loss loss = clip_loss::info_nce;    ///< siglip: the mean over pairs of modalities of SigLIP's loss; the model needs a bias
 };
 
 /// One flat range of parameters with its gradients: what an optimiser steps through.
 template <class T>
 struct clip_part {
-    std::string name;  ///< image, dna, dna_head, text, text_head, logit_scale
+    std::string name;  ///< image, dna, dna_head, text, text_head, logit_scale, logit_bias
     const parameter_layout* layout;
     tensor_view<T, 1> parameters, gradients;
 };
@@ -262,7 +267,7 @@ public:
         }
     }
     /// Parameters zero but for the temperature; to be filled by the caller.
-    explicit clip(const clip_config& config) : config_(config), logit_scale_({scale_layout_size()}), d_logit_scale_({scale_layout_size()}) {
+    explicit clip(const clip_config& config) : config_(config), logit_scale_({scalar_size()}), d_logit_scale_({scalar_size()}), logit_bias_({scalar_size()}), d_logit_bias_({scalar_size()}) {
         if (config.vit && config.resnet) throw value_error("clip_config: vit and resnet are both given; one image tower is the limit");
         if (!config.has_image() && !config.dna && !config.text) throw value_error("clip_config: no tower is given");
         if (config.d_embedding < 1) throw value_error("clip_config: d_embedding must be at least 1, is " + std::to_string(config.d_embedding));
@@ -270,6 +275,7 @@ public:
         if (config.dna) dna_ = std::make_unique<detail::clip_sequence_tower<T>>(*config.dna, config.dna_pooling, config.d_embedding);
         if (config.text) text_ = std::make_unique<detail::clip_sequence_tower<T>>(*config.text, config.text_pooling, config.d_embedding);
         logit_scale_(0) = static_cast<T>(config.initial_logit_scale);
+        logit_bias_(0) = static_cast<T>(config.initial_logit_bias.value_or(0.0));
     }
 
     const clip_config& config() const noexcept { return config_; }
@@ -283,7 +289,8 @@ public:
         };
         if (dna_) sequence("dna", *dna_);
         if (text_) sequence("text", *text_);
-        all.push_back({"logit_scale", &scale_layout(), logit_scale_.view(), d_logit_scale_.view()});
+        all.push_back({"logit_scale", &scalar_layout<0>(), logit_scale_.view(), d_logit_scale_.view()});
+        if (config_.initial_logit_bias) all.push_back({"logit_bias", &scalar_layout<1>(), logit_bias_.view(), d_logit_bias_.view()});
         return all;
     }
     /// Running statistics of a ResNet; empty views for other image towers.
@@ -323,7 +330,7 @@ public:
     /// With a chunk, the batch goes through the towers in pieces: forward, loss over the whole batch, then each piece's forward again with the
     /// same random numbers and its backward (GradCache, Gao et al. 2021). The result is that of the whole batch, but for rounding and for
     /// batch normalisation, which sees one piece at a time; memory is a piece's, time a forward more.
-    /// Throws value_error for fewer than two modalities, and when the temperature is not finite.
+    /// Throws value_error for fewer than two modalities, when temperature or bias are not finite, and for SigLIP without a bias.
     double accumulate(cpu_context& ctx, const clip_batch<T>& batch, const clip_loss_options& o, philox rng) {
         check(batch);
         const index_t n = batch.size(), e = config_.d_embedding, chunk = o.chunk > 0 ? std::min(o.chunk, n) : n;
@@ -362,7 +369,8 @@ public:
         if (loss_.extent(0) != n_directions || loss_.extent(1) != n) loss_ = tensor<accumulator_t<T>, 2>({n_directions, n});
         const accumulator_t<T> scale = static_cast<accumulator_t<T>>(logit_scale_(0));
         accumulator_t<T> d_scale = 0;
-        ops::contrastive_loss<T>(ctx, loss_.view(), tensor_view<accumulator_t<T>, 1>(&d_scale, {1}), tensor_view<const accumulator_t<T>, 1>(&scale, {1}), modalities, o.labels, scratch_.view(),
+        if (o.loss == clip_loss::siglip) siglip(ctx, modalities, o, scale, d_scale);
+        else ops::contrastive_loss<T>(ctx, loss_.view(), tensor_view<accumulator_t<T>, 1>(&d_scale, {1}), tensor_view<const accumulator_t<T>, 1>(&scale, {1}), modalities, o.labels, scratch_.view(),
                                  o.contrastive);
         d_logit_scale_(0) += static_cast<T>(d_scale);
         for (index_t begin = 0; begin < n; begin += chunk) {
@@ -387,15 +395,16 @@ public:
     detail::clip_sequence_tower<T>* text_tower() noexcept { return text_.get(); }
 
 private:
-    static const parameter_layout& scale_layout() {
+    template <int Which>
+    static const parameter_layout& scalar_layout() {
         static const parameter_layout layout = [] {
             parameter_layout l;
-            l.add<1>("logit_scale", {1}, init::zeros);
+            l.add<1>(Which == 0 ? "logit_scale" : "logit_bias", {1}, init::zeros);
             return l;
         }();
         return layout;
     }
-    static index_t scale_layout_size() { return scale_layout().size(); }
+    static index_t scalar_size() { return scalar_layout<0>().size(); }
     static tensor<T, 2>& at(clip_embeddings<T>& e, std::size_t m) { return m == 0 ? e.image : m == 1 ? e.dna : e.text; }
     static bool there(const clip_batch<T>& b, std::size_t m) { return m == 0 ? b.images.data() != nullptr : (m == 1 ? b.dna : b.text).data() != nullptr; }
     void check(const clip_batch<T>& b) const {
@@ -410,6 +419,23 @@ private:
         }
         if (n < 1) throw value_error("clip: the batch is empty");
     }
+    /// SigLIP of every pair, averaged; each pair's losses in the first of its two rows.
+    void siglip(cpu_context& ctx, std::span<const ops::contrastive_modality<T>> modalities, const clip_loss_options& o, accumulator_t<T> scale, accumulator_t<T>& d_scale) {
+        if (!config_.initial_logit_bias) throw value_error("clip.accumulate: SigLIP needs a model with a bias: clip_config.initial_logit_bias");
+        const accumulator_t<T> bias = static_cast<accumulator_t<T>>(logit_bias_(0));
+        accumulator_t<T> d_bias = 0;
+        const auto pairs = ops::contrastive_pairs<T>(modalities, o.contrastive);
+        using scalar = tensor_view<accumulator_t<T>, 1>;
+        using const_scalar = tensor_view<const accumulator_t<T>, 1>;
+        std::fill(loss_.begin(), loss_.end(), accumulator_t<T>(0));
+        for (std::size_t k = 0; k < pairs.size(); ++k) {
+            const auto &a = modalities[static_cast<std::size_t>(pairs[k][0])], &b = modalities[static_cast<std::size_t>(pairs[k][1])];
+            ops::siglip<T>(ctx, loss_.view()[static_cast<index_t>(2 * k)], a.gradient, b.gradient, scalar(&d_scale, {1}), scalar(&d_bias, {1}), a.features, b.features, const_scalar(&scale, {1}),
+                           const_scalar(&bias, {1}), {.row_labels = o.labels, .column_labels = o.labels, .row_mask = a.mask, .column_mask = b.mask},
+                           {.weight = 1.0 / static_cast<double>(pairs.size())});
+        }
+        d_logit_bias_(0) += static_cast<T>(d_bias);
+    }
     tensor_view<T, 2> tower(cpu_context& ctx, const clip_batch<T>& b, std::size_t m, run_mode mode) {
         if (m == 0) return image_->forward(ctx, b.images, mode);
         return m == 1 ? dna_->forward(ctx, b.dna, b.dna_mask, mode) : text_->forward(ctx, b.text, b.text_mask, mode);
@@ -418,7 +444,7 @@ private:
     clip_config config_;
     std::unique_ptr<detail::clip_image_tower<T>> image_;
     std::unique_ptr<detail::clip_sequence_tower<T>> dna_, text_;
-    tensor<T, 1> logit_scale_, d_logit_scale_;
+    tensor<T, 1> logit_scale_, d_logit_scale_, logit_bias_, d_logit_bias_;
     std::array<tensor<T, 2>, 3> features_, d_features_;
     std::array<tensor<accumulator_t<T>, 1>, 3> inv_norm_;
     tensor<accumulator_t<T>, 1> scratch_;

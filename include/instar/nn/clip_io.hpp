@@ -7,7 +7,7 @@
 //     nn::save_clip(model, "mine/");
 //
 // Names: image_encoder.base_image_encoder.<timm's>, dna_encoder.base_dna_encoder.<BertForMaskedLM's>, language_encoder.base_language_encoder.
-// <BertModel's>, language_encoder.proj.*, logit_scale; the older lora_vit, lora_barcode_bert and lora_bert are understood. LoRA matrices
+// <BertModel's>, language_encoder.proj.*, logit_scale, logit_bias; the older lora_vit, lora_barcode_bert and lora_bert are understood. LoRA matrices
 // in a file (CLIBD's image tower has them in every block, also after full fine-tuning) are added to the weights they belong to.
 // Sizes come from the tensors, numbers of heads from config.json ("clip": {"image_heads": …}), else 64 elements a head.
 
@@ -34,7 +34,7 @@ std::vector<io::named_tensor> clip_parameters(clip<T>& model, const clip_prefixe
             else if (part.name == "dna_head") p.name = p.name.starts_with("proj.") ? names.dna_projection + p.name.substr(5) : names.dna + p.name;
             else if (part.name == "text") p.name = names.text + p.name.substr(std::string_view("bert.").size());
             else if (part.name == "text_head") p.name = p.name.starts_with("proj.") ? names.text_projection + p.name.substr(5) : names.text + p.name;
-            if (part.name == "logit_scale") p.shape = {};
+            if (part.name == "logit_scale" || part.name == "logit_bias") p.shape = {};
             all.push_back(std::move(p));
         }
     }
@@ -173,6 +173,7 @@ clip<T> load_clip(const std::string& folder) {
     };
     c.dna_pooling = pooling("dna_pooling", c.dna_pooling);
     c.text_pooling = pooling("text_pooling", c.text_pooling);
+    if (files.contains("logit_bias")) c.initial_logit_bias = 0.0;
     clip<T> model(c);
     auto parameters = detail::clip_parameters(model, names);
     std::vector<std::string> plain;
