@@ -28,6 +28,7 @@ build_packages=(
     "libeigen3-dev file eigen3/Eigen/Core"
     "nlohmann-json3-dev header nlohmann/json.hpp"
     "zlib1g-dev header zlib.h"
+    "libzip-dev header zip.h"
     "libcli11-dev header CLI/CLI.hpp"
     "libstb-dev header stb/stb_image.h"
 )

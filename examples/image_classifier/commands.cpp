@@ -46,7 +46,7 @@ void print(const settings& s, const metrics_map& metrics, const std::string& spl
 split_of split_named(const std::string& name) { return detail::split_from(name, "--split"); }
 
 /// Scores a split and its baseline; writes results.json and report.html where there is an --out.
-void finish(cpu_context& ctx, const settings& s, const std::string& task, const image_set& set, const image_cache& cache, image_model& model, split_of split, const training_curves* curves,
+void finish(cpu_context& ctx, const settings& s, const std::string& task, const image_set& set, image_cache& cache, image_model& model, split_of split, const training_curves* curves,
             std::chrono::steady_clock::time_point start) {
     const std::string name = split_name(split);
     const auto rows = set.of(split);
@@ -95,10 +95,11 @@ image_set list_images(const settings& s) {
     const int n_sources = static_cast<int>(!s.labels.empty()) + static_cast<int>(!s.metadata.empty()) + static_cast<int>(!s.idx.empty());
     if (n_sources > 1) throw value_error("give one of --labels, --metadata and --idx");
     if (!s.idx.empty()) return list_idx(s.idx);
-    if (s.images.empty()) throw value_error("--images is needed: the folder where the images are");
+    if (s.images.empty()) throw value_error("--images is needed: the folder or the archives where the images are");
     if (!s.labels.empty()) return list_table(s.labels, s.images, s.label_column, s.file_column, s.path_format, {.ignore_split = s.split_by == "name", .classes = s.classes});
     if (!s.metadata.empty()) return list_bioscan1m(s.metadata, s.images, s.exp_name);
-    return list_folder(s.images);
+    if (s.images.size() != 1) throw value_error("--images: a folder with a folder a class must be one; several need --labels or --metadata");
+    return list_folder(s.images[0]);
 }
 
 int run_train(const settings& s) {
@@ -106,7 +107,7 @@ int run_train(const settings& s) {
     cpu_context ctx = make_context(s);
     image_set set = list_images(s);
     image_facts facts{.image_size = s.image_size, .crop_size = s.crop_size, .n_channels = set.n_channels, .mean = s.mean, .deviation = s.deviation, .classes = set.classes};
-    const image_cache cache(ctx, set, facts, !s.skip_broken);
+    image_cache cache(ctx, set, facts, {.strict = !s.skip_broken, .where = s.cache});
     const auto train_rows = set.of(split_of::train);
     if (train_rows.empty()) throw value_error("there is no image to train on");
     const split_of scored = !set.of(split_of::test).empty() ? split_of::test : split_of::val;
@@ -142,7 +143,7 @@ int run_eval(const settings& s) {
     use_classes_of(set, model);
     const split_of split = split_named(s.split);
     keep(set, split, s.baseline);
-    const image_cache cache(ctx, set, model.facts(), !s.skip_broken);
+    image_cache cache(ctx, set, model.facts(), {.strict = !s.skip_broken, .where = s.cache});
     finish(ctx, s, "eval", set, cache, model, split, nullptr, start);
     return 0;
 }
@@ -153,22 +154,24 @@ int run_embed(const settings& s) {
     image_set set = list_images(s);
     const split_of split = split_named(s.split);
     keep(set, split, false);
-    const image_cache cache(ctx, set, model.facts(), !s.skip_broken);
+    image_cache cache(ctx, set, model.facts(), {.strict = !s.skip_broken, .where = s.cache});
     const auto rows = set.of(split);
-    const image_facts& facts = model.facts();
-    constexpr index_t k_batch = 32;
-    tensor<float, 2> embedded({static_cast<index_t>(rows.size()), model.d_features()});
-    tensor<float, 4> x({k_batch, facts.n_channels, facts.crop_size, facts.crop_size});
-    for (index_t begin = 0; begin < embedded.extent(0); begin += k_batch) {
-        const index_t n = std::min(k_batch, embedded.extent(0) - begin);
-        const auto batch = tensor_view<float, 4>(x.data(), {n, x.extent(1), x.extent(2), x.extent(3)});
-        fill_batch(ctx, batch, cache, std::span<const index_t>(rows).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(n)), facts, augmentation::none, {});
-        const auto features = model.features(ctx, batch);
-        std::copy(features.data(), features.data() + features.size(), &embedded(begin, 0));
+    data::image_loader loader = batches(cache, model.facts(), augmentation::none, 32, false);
+    std::vector<float> values;
+    std::vector<index_t> read;
+    loader.start(rows, {});
+    while (const data::image_batch* batch = loader.next()) {
+        if (batch->size() == 0) continue;
+        const auto features = model.features(ctx, batch->pixels());
+        values.insert(values.end(), features.data(), features.data() + features.size());
+        read.insert(read.end(), batch->items.begin(), batch->items.end());
     }
-    io::write_npy(s.out, tensor_view<const float, 2>(embedded.view()));
+    cache.report(loader);
+    if (read.empty()) throw value_error("none of the " + std::to_string(rows.size()) + " images can be read");
+    const tensor_view<const float, 2> embedded(values.data(), {static_cast<index_t>(read.size()), model.d_features()});
+    io::write_npy(s.out, embedded);
     std::string names;
-    for (const index_t i : rows) names += (set.paths.empty() ? std::to_string(i) : set.paths[static_cast<std::size_t>(i)]) + '\t' + set.classes[static_cast<std::size_t>(set.labels[static_cast<std::size_t>(i)])] + '\n';
+    for (const index_t i : read) names += (set.paths.empty() ? std::to_string(i) : set.paths[static_cast<std::size_t>(i)]) + '\t' + set.classes[static_cast<std::size_t>(set.labels[static_cast<std::size_t>(i)])] + '\n';
     io::write_file(s.out + ".tsv", names);
     std::printf("%lld embeddings of %lld numbers in %s, files and classes in %s.tsv\n", static_cast<long long>(embedded.extent(0)), static_cast<long long>(embedded.extent(1)), s.out.c_str(), s.out.c_str());
     return 0;

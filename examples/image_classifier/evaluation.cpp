@@ -9,17 +9,23 @@
 
 namespace image_classifier {
 
-predictions predict(cpu_context& ctx, image_model& model, const image_cache& cache, const std::vector<index_t>& rows) {
-    constexpr index_t k_batch = 32;
+predictions predict(cpu_context& ctx, image_model& model, image_cache& cache, const std::vector<index_t>& rows) {
     const image_facts& facts = model.facts();
-    predictions p{rows, tensor<float, 2>({static_cast<index_t>(rows.size()), model.n_labels()})};
-    tensor<float, 4> x({k_batch, facts.n_channels, facts.crop_size, facts.crop_size});
-    for (index_t begin = 0; begin < static_cast<index_t>(rows.size()); begin += k_batch) {
-        const index_t n = std::min(k_batch, static_cast<index_t>(rows.size()) - begin);
-        const auto batch = tensor_view<float, 4>(x.data(), {n, x.extent(1), x.extent(2), x.extent(3)});
-        fill_batch(ctx, batch, cache, std::span<const index_t>(rows).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(n)), facts, augmentation::none, {});
-        ops::softmax_forward<float>(ctx, p.probability.view().rows(begin, begin + n), model.logits(ctx, batch));
+    data::image_loader loader = batches(cache, facts, augmentation::none, 32, false);
+    predictions p{{}, tensor<float, 2>({static_cast<index_t>(rows.size()), model.n_labels()})};
+    loader.start(rows, {});
+    while (const data::image_batch* batch = loader.next()) {
+        if (batch->size() == 0) continue;
+        const auto begin = static_cast<index_t>(p.rows.size());
+        ops::softmax_forward<float>(ctx, p.probability.view().rows(begin, begin + batch->size()), model.logits(ctx, batch->pixels()));
+        p.rows.insert(p.rows.end(), batch->items.begin(), batch->items.end());
     }
+    if (loader.n_broken() == 0) return p;
+    cache.report(loader);
+    if (p.rows.empty()) throw value_error("none of the " + std::to_string(rows.size()) + " images can be read");
+    tensor<float, 2> read({static_cast<index_t>(p.rows.size()), model.n_labels()});
+    std::copy_n(p.probability.data(), read.size(), read.data());
+    p.probability = std::move(read);
     return p;
 }
 
@@ -154,7 +160,9 @@ void write_report(const std::string& path, const settings& s, const image_set& s
         const auto order = ranking(p.probability.view(), static_cast<index_t>(i));
         const std::string truth = set.classes[static_cast<std::size_t>(set.labels[static_cast<std::size_t>(row)])], guess = set.classes[static_cast<std::size_t>(order[0])];
         std::snprintf(text, sizeof text, ", %.0f %%", 100.0 * static_cast<double>(p.probability(static_cast<index_t>(i), order[0])));
-        return examples::gallery_item{data::encode_jpeg(data::shrink_to(cache[row], 120)), "image/jpeg", truth == guess ? guess + text : guess + text + " – is " + truth, truth == guess};
+        std::string jpeg;
+        cache.with(row, [&](const data::image& x) { jpeg = data::encode_jpeg(data::shrink_to(x, 120)); });
+        return examples::gallery_item{jpeg, "image/jpeg", truth == guess ? guess + text : guess + text + " – is " + truth, truth == guess};
     };
     std::sort(worst.begin(), worst.end());
     for (std::size_t i = 0; i < std::min<std::size_t>(12, worst.size()); ++i) wrong.push_back(picture(worst[i].second));

@@ -4,8 +4,8 @@
 // Which images there are, of which class and split. Nothing is decoded here.
 //
 //     image_set set = list_folder("photos/");                                  // photos/{train,val,test}/{class}/*.jpg
-//     image_set set = list_table("labels.tsv", "photos/", "species", "file", "{}");
-//     image_set set = list_bioscan1m("BIOSCAN_Insect_Dataset_metadata.tsv", "images/", "small_insect_order");
+//     image_set set = list_table("labels.tsv", {"photos/"}, "species", "file", "{}");
+//     image_set set = list_bioscan1m("BIOSCAN_Insect_Dataset_metadata.tsv", {"part1.zip", "part2.zip"}, "small_insect_order");
 //     image_set set = list_idx("/usr/share/dataset-fashion-mnist/");           // pixels come with it
 //
 // A table without a column `split` is divided by the MD5 of each file's name: one in five is test, of the rest one in ten val.
@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,7 @@
 #include "instar/data/csv.hpp"
 #include "instar/data/image.hpp"
 #include "instar/data/md5.hpp"
+#include "instar/io/file_source.hpp"
 #include "instar/io/gzip.hpp"
 
 namespace image_classifier {
@@ -33,7 +35,8 @@ inline const char* split_name(split_of s) { return s == split_of::train ? "train
 
 struct image_set {
     std::vector<std::string> classes;
-    std::vector<std::string> paths;        // of the files; empty for idx sets
+    std::vector<std::string> paths;        // names of the files in `files`; empty for idx sets
+    std::shared_ptr<const io::file_source> files{};  // the folders and archives where they are
     std::vector<std::int32_t> labels;      // a class each
     std::vector<split_of> splits;
     std::vector<data::image> pixels{};     // idx sets bring them
@@ -107,11 +110,13 @@ inline image_set list_folder(const std::string& root) {
         for (const fs::path& file : files) {
             const fs::path inside = file.lexically_relative(top);
             if (std::distance(inside.begin(), inside.end()) < 2) throw value_error("--images: " + file.string() + " lies in no class's folder; expected " + top.string() + "/CLASS/" + file.filename().string());
-            set.paths.push_back(file.string());
+            set.paths.push_back(file.lexically_relative(root).string());
             set.splits.push_back(split);
             names.push_back(inside.begin()->string());
         }
     }
+    if (!fs::is_directory(root)) throw io_error("--images " + root + ": is no folder; archives need --labels or --metadata, which say what is in them");
+    set.files = std::make_shared<io::file_source>(std::vector<std::string>{root});
     if (set.paths.empty()) throw value_error("--images " + root + ": found no image in train/, val/ or test/; expected train/CLASS/file.jpg");
     detail::number_classes(set, names, false);
     return set;
@@ -123,7 +128,7 @@ struct table_options {
 };
 
 /// A table with a column of files and one of classes; rows without a class are left out. Throws parse_error naming file, line and column.
-inline image_set list_table(const std::string& table, const std::string& root, std::string label_column, std::string file_column, const std::string& path_format, const table_options& options = {}) {
+inline image_set list_table(const std::string& table, const std::vector<std::string>& roots, std::string label_column, std::string file_column, const std::string& path_format, const table_options& options = {}) {
     std::vector<std::string> header;
     {
         data::csv_reader in(table);
@@ -154,17 +159,18 @@ inline image_set list_table(const std::string& table, const std::string& root, s
         if (in[1].empty()) continue;
         if (!options.classes.empty() && std::find(options.classes.begin(), options.classes.end(), in[1]) == options.classes.end()) continue;
         const std::string name = path_format.substr(0, hole) + std::string(in[0]) + path_format.substr(hole + 2);
-        set.paths.push_back((std::filesystem::path(root) / name).string());
+        set.paths.push_back(name);
         set.splits.push_back(with_split ? detail::split_from(std::string(in[2]), table + ", line " + std::to_string(in.line())) : split_by_name(name));
         names.emplace_back(in[1]);
     }
+    set.files = std::make_shared<io::file_source>(roots);
     if (set.paths.empty()) throw value_error(table + ": no row has a " + label_column);
     detail::number_classes(set, names, true);
     return set;
 }
 
 /// BIOSCAN-1M's metadata: the published split and class of an experiment, {large,medium,small}_{insect_order,diptera_family}.
-inline image_set list_bioscan1m(const std::string& metadata, const std::string& root, const std::string& experiment) {
+inline image_set list_bioscan1m(const std::string& metadata, const std::vector<std::string>& roots, const std::string& experiment) {
     const bool order = experiment.ends_with("insect_order");
     if (!order && !experiment.ends_with("diptera_family")) throw value_error("--exp-name " + experiment + ": expected {large,medium,small}_{insect_order,diptera_family}");
     const auto m = data::read_bioscan(metadata, {.partition = experiment});
@@ -174,10 +180,11 @@ inline image_set list_bioscan1m(const std::string& metadata, const std::string& 
         const split_of split = detail::split_from(std::string(m.split(row)), metadata);
         const std::string name(m.label(order ? "order" : "family", row));
         if (split == split_of::none || name.empty()) continue;
-        set.paths.push_back((std::filesystem::path(root) / m.image_path(row)).string());
+        set.paths.emplace_back(m.image_path(row));
         set.splits.push_back(split);
         names.push_back(name);
     }
+    set.files = std::make_shared<io::file_source>(roots);
     if (set.paths.empty()) throw value_error(metadata + ": no record is in experiment " + experiment);
     detail::number_classes(set, names, true);
     return set;

@@ -15,7 +15,8 @@ namespace {
 using namespace image_classifier;
 
 void add_images(CLI::App* app, settings& s) {
-    app->add_option("--images", s.images, "folder with train/, val/ or test/ and a folder a class below; with --labels or --metadata: where the files are");
+    app->add_option("--images", s.images, "folder with train/, val/ or test/ and a folder a class below; with --labels or --metadata: folders and .zip archives with the files");
+    app->add_option("--cache", s.cache, "images in memory: auto, memory, none")->capture_default_str()->check(CLI::IsMember({"auto", "memory", "none"}));
     app->add_option("--labels", s.labels, "table of files and classes (TSV or CSV); a column split is used, else one file in five is test, by the MD5 of its name");
     app->add_option("--file-column", s.file_column, "of --labels");
     app->add_option("--label-column", s.label_column, "of --labels");

@@ -11,7 +11,8 @@ namespace image_classifier {
 
 struct settings {
     // where the images and their labels are: one of these
-    std::string images;                    // --images: a folder with train/ and val/, a folder a class; with --labels or --metadata, where the files lie
+    std::vector<std::string> images;       // --images: a folder with train/ and val/, a folder a class; with --labels or --metadata, folders and zip archives with the files
+    std::string cache = "auto";            // --cache: memory (decode once, keep small copies), none (decode each time), auto (memory, where there is enough)
     std::string labels;                    // --labels: a table (TSV or CSV) with a column of files and one of classes
     std::string metadata;                  // --metadata: BIOSCAN-1M's TSV
     std::string idx;                       // --idx: a folder with train-images-idx3-ubyte(.gz) and its three companions

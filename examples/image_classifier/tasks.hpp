@@ -17,12 +17,12 @@ using examples::seconds_since;
 /// The set that --images, --labels, --metadata or --idx describe.
 image_set list_images(const settings& s);
 
-/// One row an image of a split: which image, its logits' top classes with their probabilities.
+/// One row an image of a split that could be read: which image, its logits' top classes with their probabilities.
 struct predictions {
     std::vector<index_t> rows;
     tensor<float, 2> probability;  // [n, n_classes]
 };
-predictions predict(cpu_context& ctx, image_model& model, const image_cache& cache, const std::vector<index_t>& rows);
+predictions predict(cpu_context& ctx, image_model& model, image_cache& cache, const std::vector<index_t>& rows);
 
 /// split + ".top1.micro", ".top1.macro" (and every k), ".f1.macro", ".n" as spec'd by BIOSCAN-1M's evaluation.
 void score(metrics_map& metrics, const std::string& prefix, const image_set& set, const predictions& p, const std::vector<int>& k);
@@ -32,7 +32,7 @@ struct training_curves {
     examples::training_summary summary;
     std::vector<double> epoch, val_micro, val_macro;
 };
-training_curves train(cpu_context& ctx, const settings& s, const image_set& set, const image_cache& cache, image_model& model);
+training_curves train(cpu_context& ctx, const settings& s, const image_set& set, image_cache& cache, image_model& model);
 
 /// Colour histogram and linear classifier, trained on train, scored on a split.
 void score_baseline(cpu_context& ctx, metrics_map& metrics, const image_set& set, const image_cache& cache, split_of split, const std::vector<int>& k, std::uint64_t seed);

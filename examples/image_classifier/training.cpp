@@ -57,7 +57,7 @@ void apply_preset(settings& s, const std::string& preset) {
     throw value_error("--preset " + preset + ": expected small or paper");
 }
 
-training_curves train(cpu_context& ctx, const settings& s, const image_set& set, const image_cache& cache, image_model& model) {
+training_curves train(cpu_context& ctx, const settings& s, const image_set& set, image_cache& cache, image_model& model) {
     const std::vector<index_t> rows = set.of(split_of::train), val = set.of(split_of::val);
     const augmentation how = s.augment == "none" ? augmentation::none : s.augment == "flip" ? augmentation::flip : augmentation::strong;
     const std::vector<float> weight_of = class_weights(set, rows, s.class_weights);
@@ -94,7 +94,10 @@ training_curves train(cpu_context& ctx, const settings& s, const image_set& set,
             return optim::rates{.lr = lr};
         };
     }
-    tensor<float, 4> x({s.batch_size, set.n_channels, s.crop_size, s.crop_size});
+    data::image_loader loader = batches(cache, model.facts(), how, s.batch_size, true);
+    std::vector<index_t> order_of_this_epoch;
+    index_t this_epoch = 0;
+    bool started = false;
     tensor<std::int32_t, 1> targets({s.batch_size});
     tensor<float, 1> weights({s.batch_size});
     training_curves curves;
@@ -116,21 +119,29 @@ training_curves train(cpu_context& ctx, const settings& s, const image_set& set,
         [&](index_t epoch) {
             auto order = train::epoch_order(static_cast<index_t>(rows.size()), philox{s.seed, 2}, epoch);
             for (index_t& i : order) i = rows[static_cast<std::size_t>(i)];
+            order_of_this_epoch = order;
+            this_epoch = epoch;
+            started = false;
             return order;
         },
-        [&](std::span<const index_t> samples, index_t, philox rng) {
-            fill_batch(ctx, x.view(), cache, samples, model.facts(), how, rng.fork(1));
+        [&](std::span<const index_t>, index_t position, philox rng) {
+            if (!started) loader.start(std::move(order_of_this_epoch), philox{s.seed, 3}.fork(static_cast<std::uint64_t>(this_epoch)), position / s.batch_size);
+            started = true;
+            const data::image_batch& batch = *loader.next();
+            const index_t n_read = batch.size();
+            if (n_read == 0) return 0.0;  // all of them broken: nothing to learn from
             double denominator = 0.0;
-            for (std::size_t i = 0; i < samples.size(); ++i) {
-                const std::int32_t label = set.labels[static_cast<std::size_t>(samples[i])];
+            for (std::size_t i = 0; i < batch.items.size(); ++i) {
+                const std::int32_t label = set.labels[static_cast<std::size_t>(batch.items[i])];
                 targets(static_cast<index_t>(i)) = label;
                 weights(static_cast<index_t>(i)) = weight_of[static_cast<std::size_t>(label)];
                 denominator += static_cast<double>(weight_of[static_cast<std::size_t>(label)]);
             }
-            return model.accumulate(ctx, x.view(), targets.view(), weights.view(),
+            return model.accumulate(ctx, batch.pixels(), targets.view().rows(0, n_read), weights.view().rows(0, n_read),
                                     {.focal = s.loss == "Focal", .gamma = s.gamma, .label_smoothing = s.label_smoothing, .denominator = denominator}, rng.fork(2));
         },
         after_epoch);
+    cache.report(loader);
     return curves;
 }
 

@@ -9,6 +9,7 @@
 // A program that stays includes the headers that it uses: that compiles several times faster, and without nlohmann_json where
 // no model folder is read. The library, its tests and its examples never include this file.
 
+#include "instar/core/background_task.hpp"
 #include "instar/core/build_info.hpp"
 #include "instar/core/cpu_context.hpp"
 #include "instar/core/element.hpp"
@@ -89,11 +90,14 @@
 #include "instar/data/csv_writer.hpp"
 #include "instar/data/fasta.hpp"
 #include "instar/data/image.hpp"
+#include "instar/data/image_crop.hpp"
 #include "instar/data/image_encode.hpp"
 #include "instar/data/image_file.hpp"
+#include "instar/data/image_loader.hpp"
 #include "instar/data/image_resize.hpp"
 #include "instar/data/image_warp.hpp"
 #include "instar/data/label_file.hpp"
+#include "instar/data/localize.hpp"
 #include "instar/data/md5.hpp"
 #include "instar/data/sequence.hpp"
 #include "instar/data/simulate.hpp"
@@ -120,6 +124,7 @@
 #include "instar/io/atomic_file.hpp"
 #include "instar/io/dtype.hpp"
 #include "instar/io/file.hpp"
+#include "instar/io/file_source.hpp"
 #include "instar/io/gzip.hpp"
 #include "instar/io/hf.hpp"
 #include "instar/io/json.hpp"
@@ -127,6 +132,7 @@
 #include "instar/io/npy.hpp"
 #include "instar/io/safetensors.hpp"
 #include "instar/io/safetensors_writer.hpp"
+#include "instar/io/zip_archive.hpp"
 
 #include "instar/train/batch_order.hpp"
 #include "instar/train/bert_trainer.hpp"

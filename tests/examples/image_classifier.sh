@@ -37,6 +37,16 @@ check "train on a table" "$program" train --labels labels.tsv --images photos "$
 check "a vision transformer, AdamW" "$program" train --images photos --model vit_tiny --image-size 32 --crop-size 32 --epochs 1 --batch-size 6 --optimizer AdamW --lr 1e-3 --quiet --out vit
 check "train on from a folder" "$program" train --images photos --model run --image-size 24 --crop-size 24 --epochs 1 --batch-size 6 --quiet --out again
 
+# Images that are not kept in memory, and images inside an archive: the same bits.
+check "nothing kept in memory" "$program" train --images photos "${small[@]}" --epochs 4 --cache none --out streamed
+check "the same model" cmp run/model.safetensors streamed/model.safetensors
+if command -v cmake >/dev/null && (cd photos && cmake -E tar cf ../photos.zip --format=zip train val) && "$program" train --labels labels.tsv --images photos.zip "${small[@]}" --epochs 4 --loss Focal --class-weights sqrt --out zipped 2>zip_log; then
+    check "out of an archive" cmp table/model.safetensors zipped/model.safetensors
+else
+    check "out of an archive, or refused by a build without libzip" grep -q "this build has no libzip" zip_log
+fi
+refuses "an archive without a table" "archives need --labels or --metadata" "$program" train --images photos.zip --out o
+
 # The same run twice, once interrupted: the same bits.
 timeout --signal=INT 1 "$program" train --images photos "${small[@]}" --epochs 60 --out resumed >/dev/null 2>&1
 check "resume" "$program" train --images photos "${small[@]}" --epochs 60 --out resumed
@@ -45,7 +55,7 @@ check "resumed equals uninterrupted, with another number of threads" cmp resumed
 
 refuses "no images" "--images is needed" "$program" train --out o
 refuses "a folder without train/" "found no image in train/" "$program" train --images photos/val --out o
-refuses "a missing folder" "found no image" "$program" train --images nowhere --out o
+refuses "a missing folder" "is no folder" "$program" train --images nowhere --out o
 refuses "a column that is not there" "has no column 'genus'" "$program" train --labels labels.tsv --images photos --label-column genus --out o
 mkdir no_model && cp run/config.json no_model && cp x.npy no_model/model.safetensors
 refuses "a file that holds no weights" "no_model/model.safetensors" "$program" eval --model no_model --images photos --split val
@@ -54,6 +64,9 @@ head -c 200 photos/train/moth/m1.ppm >cut && mv cut photos/train/moth/m1.ppm
 refuses "a truncated image" "m1.ppm" "$program" train --images photos "${small[@]}" --epochs 1 --out o
 check "but leaves it out when asked" "$program" train --images photos "${small[@]}" --epochs 1 --skip-broken --out skipped
 check "and counts it" grep -q '"n_broken_images": 1.0' skipped/results.json
+refuses "a truncated image that is not kept" "m1.ppm" "$program" train --images photos "${small[@]}" --epochs 1 --cache none --out o
+check "and leaves that out" "$program" train --images photos "${small[@]}" --epochs 2 --cache none --skip-broken --no-baseline --out skipped_too
+check "and counts it as often as it was met" grep -q '"n_broken_images": 2.0' skipped_too/results.json
 echo "no picture" >photos/val/moth/m24.jpg
 refuses "a text named .jpg" "is not a JPEG, PNG, BMP or PNM image" "$program" eval --model run --images photos --split val --no-baseline
 mkdir -p photos/val/wasp && picture photos/val/wasp/w1.ppm 10 10 1
