@@ -52,6 +52,7 @@ def pairs():
         ["vit_forward/tiny16_b8", "vit_forward/base16_b8", "vit_step/tiny16_b8", "vit_step/base16_b4"])
     add("ResNet, forward and training step, layers_batch_pixels", "pytorch_resnet.py", "bench_resnet",
         [f"resnet_{w}/{s}" for w in ("forward", "step") for s in ("50_b8_224", "18_b32_96")])
+    add("Photographs to a network's input", "image_pipeline.py", "bench_image_pipeline", [f"image_{w}/threads:{t}" for w in ("pipeline", "decode", "resize_crop") for t in (0, 1)])
     add("InfoNCE, items/width", "pytorch_info_nce.py", "bench_info_nce",
         [f"info_nce_{d}/{s}" for d in ("forward", "step") for s in ("512/256", "2000/768", "4096/768", "16384/768")] + ["info_nce_trimodal/2000/768"])
     add("Agglomerative clustering, points/width", "sklearn_agglomerative.py", "bench_agglomerative",

@@ -18,6 +18,7 @@
 #include "instar/core/memory.hpp"
 #include "instar/core/parallel_for.hpp"
 #include "instar/core/philox.hpp"
+#include "instar/core/resample.hpp"
 #include "instar/core/tensor.hpp"
 #include "instar/core/tensor_view.hpp"
 #include "instar/core/version.hpp"

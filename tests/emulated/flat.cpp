@@ -70,8 +70,8 @@ void check_gelu() {
 template <class T>
 void check_dropout() {
     cuda_context ctx;
-    for (const float p : {0.0f, 0.1f, 0.9f}) {
-        const ops::dropout_options drop{.p = p, .rng = {.seed = 7, .stream = 3}};
+    for (const auto& [p, group] : {std::pair<float, index_t>{0.0f, 1}, {0.1f, 1}, {0.9f, 1}, {0.5f, 3}, {0.4f, 64}}) {
+        const ops::dropout_options drop{.p = p, .rng = {.seed = 7, .stream = 3}, .group = group};
         for (const index_t n : k_sizes) {
             for (const index_t offset : {0, 1}) {
                 CAPTURE(n);

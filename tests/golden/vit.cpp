@@ -1,7 +1,7 @@
 // The vision transformer against timm: features, logits, loss and every parameter's gradient; equal under instar's names.
 #include <doctest/doctest.h>
 
-#include "instar/nn/vit.hpp"
+#include "instar/nn/vit_io.hpp"
 #include "instar/ops/cross_entropy.hpp"
 #include "support/golden_fill.hpp"
 
@@ -69,5 +69,21 @@ TEST_CASE("vit equals timm: features, logits, gradients") {
     for (const char* name : {"vit_class_token", "vit_patch_mean"}) {
         check_vit<double>(name, 1e-11);
         check_vit<float>(name, 1e-5);
+    }
+}
+
+TEST_CASE("positions at another size, as timm resamples them") {
+    const test::golden_file golden("vit_positions");
+    const std::uint64_t hash = test::golden_hash("vit_positions");
+    tensor<float, 2> grid({25, 3});
+    for (index_t i = 0; i < 75; ++i) grid.data()[i] = static_cast<float>(test::golden_unit(hash, static_cast<std::uint64_t>(i + 3)));
+    for (const index_t side : {3, 5, 8, 14}) {
+        CAPTURE(side);
+        tensor<float, 2> y({side * side, 3});
+        nn::detail::resample_grid<float>(y.view(), tensor_view<const float, 2>(grid.view()), side, 5);
+        const auto expected = golden.read<float>("grid_" + std::to_string(side));
+        double worst = 0.0;
+        for (index_t i = 0; i < y.size(); ++i) worst = std::max(worst, std::abs(static_cast<double>(y.data()[i] - expected[static_cast<std::size_t>(i + 3)])));
+        CHECK(worst < 1e-6);
     }
 }

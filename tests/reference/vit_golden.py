@@ -3,13 +3,14 @@
     python tests/reference/vit_golden.py             # writes tests/golden/data/vit_*.safetensors
 
 timm's VisionTransformer in float64, weights and images from bert_fill.py's formula (norm weights are 1 + unit / 4); features
-after the final LayerNorm, logits, the loss, and of each parameter's gradient what bert_golden.py keeps.
+after the final LayerNorm, logits, the loss, and of each parameter's gradient what bert_golden.py keeps. vit_positions: timm's resampling of positions.
 """
 
 import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
+from timm.layers import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 
 import bert_fill as fill
@@ -52,6 +53,9 @@ def main():
             **golden.summaries("gradient", golden.gradients_of(model)),
         }
         golden.write(name, out)
+    # A grid of positions at other sizes, as timm resamples it.
+    positions = torch.from_numpy(fill.unit("vit_positions", (1, 1 + 5 * 5, 3))).float()
+    golden.write("vit_positions", {f"grid_{side}": resample_abs_pos_embed(positions, [side, side]).numpy() for side in (3, 5, 8, 14)})
     print("timm", timm.__version__)
 
 

@@ -17,10 +17,11 @@ template <class T>
 void check_dropout() {
     cpu_context one{1}, two{2};
     for (const index_t n : {0, 1, 2, 3, 4, 5, 15, 16, 63, 64, 65, 127, 129, 1000, 40003}) {
-        for (const float p : {0.0f, 0.1f, 0.5f, 0.999f}) {
+        for (const auto& [p, group] : {std::pair<float, index_t>{0.0f, 1}, {0.1f, 1}, {0.5f, 1}, {0.999f, 1}, {0.5f, 7}, {0.3f, 640}, {0.0f, 9}}) {
             CAPTURE(n);
             CAPTURE(p);
-            const ops::dropout_options options{.p = p, .rng = {0x123456789abcdefull, 0xfedcba987654321ull}};
+            CAPTURE(group);
+            const ops::dropout_options options{.p = p, .rng = {0x123456789abcdefull, 0xfedcba987654321ull}, .group = group};
             const auto x = test::random_tensor<T, 1>({n}, 1, 0.5, 1.5);
             const auto residual = test::random_tensor<T, 1>({n}, 2);
             tensor<T, 1> y({n}), y_two({n}), expected({n});

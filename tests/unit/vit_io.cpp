@@ -50,6 +50,46 @@ TEST_CASE("vit_io: torchvision's and MoCo-v3's names load") {
     CHECK(nn::detail::torchvision_vit_name("blocks.0.mlp.fc2.bias") == "encoder.layers.encoder_layer_0.mlp.3.bias");
 }
 
+TEST_CASE("vit_io: DINO's and MAE's extra tensors are left alone; other pooling and another image size") {
+    const test::temp_folder dir;
+    nn::vit_config config = k_config;
+    config.n_labels = 0;
+    nn::vit<float> model(config, philox{3, 1});
+    auto names = nn::named_parameters(model.layout(), model.parameters());
+    tensor<float, 2> other({4, 5});
+    for (const char* name : {"decoder_embed.weight", "mask_token", "projection_head.0.weight"}) names.push_back({name, {4, 5}, other.data()});
+    io::save_parameters(dir.path() + "/mae", nn::vit_config_json(config), names);
+    CHECK(test::same_bits(nn::load_vit<float>(dir.path() + "/mae").parameters(), std::as_const(model).parameters()));
+
+    // MAE (avg): the class token's norm is not used, a fresh one takes its place.
+    auto averaged = nn::load_vit<float>(dir.path() + "/mae", {.pooling = nn::vit_pooling::patch_mean});
+    CHECK(averaged.config().pooling == nn::vit_pooling::patch_mean);
+    for (const auto& i : averaged.layout().infos()) {
+        if (i.name == "fc_norm.weight" || i.name == "fc_norm.bias") {
+            for (index_t k = 0; k < i.size; ++k) CHECK(averaged.parameters()(i.offset + k) == (i.name == "fc_norm.weight" ? 1.0f : 0.0f));
+        } else {
+            bool found = false;
+            for (const auto& j : model.layout().infos()) {
+                if (j.name == i.name) found = std::equal(model.parameters().data() + j.offset, model.parameters().data() + j.offset + j.size, averaged.parameters().data() + i.offset);
+            }
+            CAPTURE(i.name);
+            CHECK(found);
+        }
+    }
+    // Another size: only the positions change, the class token's does not; and back to the grid's own size nothing does.
+    auto larger = nn::load_vit<float>(dir.path() + "/mae", {.image_size = 20});
+    CHECK(larger.config().n_tokens() == 26);
+    CHECK(std::equal(larger.network().position(larger.parameters()).data(), larger.network().position(larger.parameters()).data() + 24, model.network().position(model.parameters()).data()));
+    cpu_context ctx;
+    nn::vit_activations<float> memory;
+    const tensor<float, 4> images({2, 2, 20, 20});
+    CHECK(larger.forward(ctx, memory, images.view()).extent(0) == 2);
+    CHECK(test::same_bits(nn::load_vit<float>(dir.path() + "/mae", {.image_size = 12}).parameters(), std::as_const(model).parameters()));
+    CHECK_THROWS_AS(nn::load_vit<float>(dir.path() + "/mae", {.image_size = 13}), value_error);
+    nn::save_vit(averaged, dir.path() + "/avg");
+    CHECK_THROWS_WITH_AS(nn::load_vit<float>(dir.path() + "/avg", {.pooling = nn::vit_pooling::class_token}), doctest::Contains("no norm for its class token"), parse_error);
+}
+
 TEST_CASE("vit_io names what does not fit") {
     const test::temp_folder dir;
     nn::vit<float> model(k_config, philox{3, 1});

@@ -20,63 +20,21 @@
 #include <vector>
 
 #include "instar/core/error.hpp"
+#include "instar/core/resample.hpp"
 #include "instar/core/tensor.hpp"
 #include "instar/data/image.hpp"
 
 namespace instar::data {
 
-enum class resample {
-    bilinear,  ///< a triangle
-    bicubic    ///< Keys' cubic with a = −1/2
-};
+using instar::resample;
 
 namespace detail {
-
-/// For each output pixel: the first source pixel, and the weights of it and its neighbours. They add up to 1.
-struct resize_weights {
-    index_t width = 0;  // weights kept for each output pixel
-    std::vector<index_t> first, count;
-    std::vector<double> weight;  // [n_out, width]
-
-    resize_weights(index_t n_in, index_t n_out, resample filter) {
-        const double scale = static_cast<double>(n_in) / static_cast<double>(n_out), spread = std::max(scale, 1.0);
-        const double support = (filter == resample::bilinear ? 1.0 : 2.0) * spread;
-        width = static_cast<index_t>(std::ceil(support)) * 2 + 1;
-        first.resize(static_cast<std::size_t>(n_out));
-        count.resize(first.size());
-        weight.assign(first.size() * static_cast<std::size_t>(width), 0.0);
-        for (index_t i = 0; i < n_out; ++i) {
-            const double center = (static_cast<double>(i) + 0.5) * scale;
-            const index_t begin = std::max<index_t>(0, static_cast<index_t>(center - support + 0.5)), end = std::min(n_in, static_cast<index_t>(center + support + 0.5));
-            double* const w = &weight[static_cast<std::size_t>(i * width)];
-            double sum = 0.0;
-            for (index_t x = begin; x < end; ++x) sum += w[x - begin] = value((static_cast<double>(x) - center + 0.5) * (1.0 / spread), filter);
-            for (index_t x = begin; x < end; ++x) w[x - begin] /= sum;
-            first[static_cast<std::size_t>(i)] = begin;
-            count[static_cast<std::size_t>(i)] = end - begin;
-        }
-    }
-    static double value(double x, resample filter) {
-        x = std::fabs(x);
-        if (filter == resample::bilinear) return x < 1.0 ? 1.0 - x : 0.0;
-        constexpr double a = -0.5;
-        if (x < 1.0) return ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0;
-        return x < 2.0 ? (((x - 5.0) * x + 8.0) * x - 4.0) * a : 0.0;
-    }
-    /// In units of 2⁻²², rounded away from zero at one half.
-    std::vector<std::int32_t> fixed() const {
-        std::vector<std::int32_t> k;
-        k.reserve(weight.size());
-        for (const double w : weight) k.push_back(static_cast<std::int32_t>(w * 4194304.0 + (w < 0.0 ? -0.5 : 0.5)));
-        return k;
-    }
-};
 
 inline std::uint8_t clip_to_byte(std::int32_t v) { return static_cast<std::uint8_t>(std::clamp(v >> 22, 0, 255)); }
 
 /// Rows of RGB pixels, each resampled along itself.
 inline image resize_rows(const image& x, index_t width, resample filter) {
-    const resize_weights w(x.width, width, filter);
+    const instar::detail::resize_weights w(x.width, width, filter);
     const std::vector<std::int32_t> k = w.fixed();
     image y{x.height, width, std::vector<std::uint8_t>(static_cast<std::size_t>(3 * x.height * width))};
     for (index_t i = 0; i < x.height; ++i) {
@@ -100,7 +58,7 @@ inline image resize_rows(const image& x, index_t width, resample filter) {
 
 /// Columns of RGB pixels, a whole row of them at a time.
 inline image resize_columns(const image& x, index_t height, resample filter) {
-    const resize_weights w(x.height, height, filter);
+    const instar::detail::resize_weights w(x.height, height, filter);
     const std::vector<std::int32_t> k = w.fixed();
     image y{height, x.width, std::vector<std::uint8_t>(static_cast<std::size_t>(3 * height * x.width))};
     const std::size_t n = static_cast<std::size_t>(3 * x.width);
@@ -160,7 +118,7 @@ inline image shrink_to(const image& x, index_t size, resample filter = resample:
 inline void resize_planes(tensor_view<float, 3> y, tensor_view<const float, 3> x, resample filter = resample::bilinear) {
     if (y.extent(0) != x.extent(0)) throw shape_error("resize_planes: y has " + std::to_string(y.extent(0)) + " planes, x has " + std::to_string(x.extent(0)));
     if (x.extent(1) < 1 || x.extent(2) < 1 || y.extent(1) < 1 || y.extent(2) < 1) throw value_error("resize_planes: a size is empty");
-    const detail::resize_weights across(x.extent(2), y.extent(2), filter), down(x.extent(1), y.extent(1), filter);
+    const instar::detail::resize_weights across(x.extent(2), y.extent(2), filter), down(x.extent(1), y.extent(1), filter);
     tensor<float, 2> rows({x.extent(1), y.extent(2)});
     for (index_t plane = 0; plane < x.extent(0); ++plane) {
         for (index_t i = 0; i < x.extent(1); ++i) {

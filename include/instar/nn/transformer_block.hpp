@@ -42,10 +42,14 @@ struct block_mode {
     float dropout = 0.0f;            ///< after the attention's output and after the MLP
     float attention_dropout = 0.0f;  ///< on attention probabilities
     philox rng{};
+    float drop_path = 0.0f;          ///< stochastic depth: the share of samples that skip a branch
+    index_t sample_size = 1;         ///< elements of one sample, for drop_path
 
     ops::dropout_options attention_probs() const { return {attention_dropout, rng.fork(1)}; }
     ops::dropout_options after_attention() const { return {dropout, rng.fork(2)}; }
     ops::dropout_options after_mlp() const { return {dropout, rng.fork(3)}; }
+    ops::dropout_options attention_path() const { return {drop_path, rng.fork(4), sample_size}; }
+    ops::dropout_options mlp_path() const { return {drop_path, rng.fork(5), sample_size}; }
 };
 
 template <class T>
@@ -90,18 +94,18 @@ public:
                  tensor_view<const std::uint8_t, 2> key_mask, const block_mode& mode) const {
         if (config_.norm == norm_placement::post) {
             attention_.forward(ctx, values, s.sum1, s.attention, x, key_mask, mode.attention_probs());
-            residual<T>(ctx, s.sum1, x, s.sum1, mode.after_attention());
+            residual<T>(ctx, s.sum1, x, s.sum1, mode.after_attention(), mode.attention_path());
             norm1_.forward(ctx, values, s.normed1, s.norm1, s.sum1);
             mlp_.forward(ctx, values, s.sum2, s.mlp, s.normed1);
-            residual<T>(ctx, s.sum2, s.normed1, s.sum2, mode.after_mlp());
+            residual<T>(ctx, s.sum2, s.normed1, s.sum2, mode.after_mlp(), mode.mlp_path());
             norm2_.forward(ctx, values, y, s.norm2, s.sum2);
         } else {
             norm1_.forward(ctx, values, s.normed1, s.norm1, x);
             attention_.forward(ctx, values, s.sum1, s.attention, s.normed1, key_mask, mode.attention_probs());
-            residual<T>(ctx, s.sum1, x, s.sum1, mode.after_attention());
+            residual<T>(ctx, s.sum1, x, s.sum1, mode.after_attention(), mode.attention_path());
             norm2_.forward(ctx, values, s.sum2, s.norm2, s.sum1);
             mlp_.forward(ctx, values, y, s.mlp, s.sum2);
-            residual<T>(ctx, y, s.sum1, y, mode.after_mlp());
+            residual<T>(ctx, y, s.sum1, y, mode.after_mlp(), mode.mlp_path());
         }
     }
 
@@ -117,23 +121,23 @@ public:
         const bool run = !scratch.measuring();
         if (config_.norm == norm_placement::post) {
             if (run) norm2_.backward(ctx, values, gradients, d_sum, dy, s.norm2, s.sum2);
-            auto into_mlp = branch<T>(ctx, run, d_branch, d_sum, mode.after_mlp());
+            auto into_mlp = branch<T>(ctx, run, d_branch, d_sum, mode.after_mlp(), mode.mlp_path());
             mlp_.backward(ctx, values, gradients, d_mid, into_mlp, s.mlp, s.normed1, scratch);
             if (run) {
                 add<T>(ctx, d_mid, d_mid, d_sum);
                 norm1_.backward(ctx, values, gradients, d_sum, d_mid, s.norm1, s.sum1);
             }
-            auto into_attention = branch<T>(ctx, run, d_branch, d_sum, mode.after_attention());
+            auto into_attention = branch<T>(ctx, run, d_branch, d_sum, mode.after_attention(), mode.attention_path());
             attention_.backward(ctx, values, gradients, dx, into_attention, s.attention, x, key_mask, mode.attention_probs(), scratch);
             if (run) add<T>(ctx, dx, dx, d_sum);
         } else {
-            auto into_mlp = branch<T>(ctx, run, d_branch, dy, mode.after_mlp());
+            auto into_mlp = branch<T>(ctx, run, d_branch, dy, mode.after_mlp(), mode.mlp_path());
             mlp_.backward(ctx, values, gradients, d_mid, into_mlp, s.mlp, s.sum2, scratch);
             if (run) {
                 norm2_.backward(ctx, values, gradients, d_sum, d_mid, s.norm2, s.sum1);
                 add<T>(ctx, d_sum, d_sum, dy);
             }
-            auto into_attention = branch<T>(ctx, run, d_branch, d_sum, mode.after_attention());
+            auto into_attention = branch<T>(ctx, run, d_branch, d_sum, mode.after_attention(), mode.attention_path());
             attention_.backward(ctx, values, gradients, d_mid, into_attention, s.attention, s.normed1, key_mask, mode.attention_probs(), scratch);
             if (run) {
                 norm1_.backward(ctx, values, gradients, dx, d_mid, s.norm1, x);
@@ -148,8 +152,9 @@ private:
     static tensor_view<T, 1> flat(const tensor_view<T, 2>& v) { return v.template reshape<1>({v.size()}); }
 
     template <class T, class Context>
-    static void residual(Context& ctx, tensor_view<T, 2> y, in_view<T, 2> skip, tensor_view<T, 2> x, const ops::dropout_options& drop) {
-        ops::residual_dropout_forward<T>(ctx, flat(y), flat(skip), flat(x), drop);
+    static void residual(Context& ctx, tensor_view<T, 2> y, in_view<T, 2> skip, tensor_view<T, 2> x, const ops::dropout_options& drop, const ops::dropout_options& path) {
+        if (path.p > 0.0f && drop.p > 0.0f) ops::dropout_forward<T>(ctx, flat(x), flat(x), drop);
+        ops::residual_dropout_forward<T>(ctx, flat(y), flat(skip), flat(x), path.p > 0.0f ? path : drop);
     }
     template <class T, class Context>
     static void add(Context& ctx, tensor_view<T, 2> y, in_view<T, 2> a, in_view<T, 2> b) {
@@ -157,9 +162,11 @@ private:
     }
     /// The gradient that enters a dropped branch: d itself without dropout, else a masked copy.
     template <class T, class Context>
-    static tensor_view<const T, 2> branch(Context& ctx, bool run, tensor_view<T, 2> copy, in_view<T, 2> d, const ops::dropout_options& drop) {
-        if (drop.p == 0.0f) return d;
-        if (run) ops::dropout_backward<T>(ctx, flat(copy), flat(d), drop);
+    static tensor_view<const T, 2> branch(Context& ctx, bool run, tensor_view<T, 2> copy, in_view<T, 2> d, const ops::dropout_options& drop, const ops::dropout_options& path) {
+        if (drop.p == 0.0f && path.p == 0.0f) return d;
+        if (!run) return copy;
+        ops::dropout_backward<T>(ctx, flat(copy), flat(d), path.p > 0.0f ? path : drop);
+        if (path.p > 0.0f && drop.p > 0.0f) ops::dropout_backward<T>(ctx, flat(copy), flat(copy), drop);
         return copy;
     }
 

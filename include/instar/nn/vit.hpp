@@ -33,6 +33,7 @@ struct vit_config {
     double eps = 1e-6;
     double init_std = 0.02;
     float dropout = 0.0f;  ///< after positions, attention's output and MLP
+    float drop_path = 0.0f;  ///< stochastic depth: the share of images that skip a branch of the last block; from 0 at the first block linearly up to it
 
     static vit_config tiny(index_t n_labels = 0) { return {.d_model = 192, .n_heads = 3, .d_ff = 768, .n_labels = n_labels}; }
     static vit_config small(index_t n_labels = 0) { return {.d_model = 384, .n_heads = 6, .d_ff = 1536, .n_labels = n_labels}; }
@@ -108,6 +109,7 @@ private:
             throw value_error("vit_config: image_size " + std::to_string(c.image_size) + " is not a multiple of patch_size " + std::to_string(c.patch_size));
         }
         if (!(c.dropout >= 0.0f && c.dropout < 1.0f)) throw value_error("vit_config: dropout must be in [0, 1), is " + std::to_string(c.dropout));
+        if (!(c.drop_path >= 0.0f && c.drop_path < 1.0f)) throw value_error("vit_config: drop_path must be in [0, 1), is " + std::to_string(c.drop_path));
     }
 
     vit_config config_;
@@ -307,7 +309,9 @@ private:
     ops::dropout_options position_dropout(const run_mode& mode) const { return {.p = net_.config().dropout, .rng = mode.rng.fork(1000)}; }
     block_mode block_mode_of(const run_mode& mode, std::size_t layer) const {
         if (!mode.training) return {};
-        return {net_.config().dropout, 0.0f, mode.rng.fork(2000 + layer)};
+        const vit_config& c = net_.config();
+        const float depth = c.n_layers > 1 ? static_cast<float>(layer) / static_cast<float>(c.n_layers - 1) : 1.0f;
+        return {c.dropout, 0.0f, mode.rng.fork(2000 + layer), c.drop_path * depth, c.n_tokens() * c.d_model};
     }
 
     vit_network net_;

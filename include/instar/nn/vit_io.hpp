@@ -3,14 +3,17 @@
 
 // Vision transformers from and to folders (config.json, model.safetensors).
 //
-//     auto model = nn::load_vit<float>("vit_base_patch16_224/");      // timm's names, also below MoCo-v3's prefix, or torchvision's
+//     auto model = nn::load_vit<float>("vit_base_patch16_224/");      // names of timm, DINO, MAE, MoCo-v3 or torchvision
+//     auto large = nn::load_vit<float>("mae_base/", {.image_size = 384, .pooling = nn::vit_pooling::patch_mean});
 //     nn::save_vit(model, "mine/");                                   // timm.create_model("local-dir:mine") loads it
 //
 // Sizes come from the tensors themselves; the number of heads, which no tensor shows, from config.json ("num_heads", also in
 // "model_args"), else from the architecture's name, else 64 elements a head.
 
+#include <optional>
 #include <string_view>
 
+#include "instar/core/resample.hpp"
 #include "instar/nn/bert_io.hpp"
 #include "instar/nn/vit.hpp"
 
@@ -54,12 +57,48 @@ inline index_t vit_heads(const io::json_view& c, index_t d_model) {
     return d_model / 64;
 }
 
+/// A grid of positions, [old², d], at another size, [new², d]: bicubic with antialias in float, timm's resample_abs_pos_embed.
+template <class T>
+void resample_grid(tensor_view<T, 2> y, tensor_view<const T, 2> x, index_t side_out, index_t side_in) {
+    const instar::detail::resize_weights w(side_in, side_out, resample::bicubic);
+    const index_t d = x.extent(1);
+    std::vector<double> rows(static_cast<std::size_t>(side_in * side_out * d));  // columns resampled, rows not yet
+    for (index_t i = 0; i < side_in; ++i) {
+        for (index_t j = 0; j < side_out; ++j) {
+            double* const to = &rows[static_cast<std::size_t>((i * side_out + j) * d)];
+            for (index_t t = 0; t < w.count[static_cast<std::size_t>(j)]; ++t) {
+                const double k = w.weight[static_cast<std::size_t>(j * w.width + t)];
+                const T* const from = &x(i * side_in + w.first[static_cast<std::size_t>(j)] + t, 0);
+                for (index_t c = 0; c < d; ++c) to[c] += k * static_cast<double>(from[c]);
+            }
+        }
+    }
+    std::vector<double> sum(static_cast<std::size_t>(d));
+    for (index_t i = 0; i < side_out; ++i) {
+        for (index_t j = 0; j < side_out; ++j) {
+            std::fill(sum.begin(), sum.end(), 0.0);
+            for (index_t t = 0; t < w.count[static_cast<std::size_t>(i)]; ++t) {
+                const double k = w.weight[static_cast<std::size_t>(i * w.width + t)];
+                const double* const from = &rows[static_cast<std::size_t>(((w.first[static_cast<std::size_t>(i)] + t) * side_out + j) * d)];
+                for (index_t c = 0; c < d; ++c) sum[static_cast<std::size_t>(c)] += k * from[c];
+            }
+            for (index_t c = 0; c < d; ++c) y(i * side_out + j, c) = static_cast<T>(sum[static_cast<std::size_t>(c)]);
+        }
+    }
+}
+
 }  // namespace detail
 
+struct vit_load_options {
+    index_t image_size = 0;  ///< another one than the file's: positions are resampled to its grid, bicubic with antialias, as timm does it; 0: the file's
+    std::optional<vit_pooling> pooling{};  ///< another one than the file's: MAE's encoders are pooled both ways. Averaged patches then pass a fresh fc_norm (weight 1, bias 0), as MAE has it
+};
+
 /// Loads a folder. A classifier is read when the file has one ("head" or "heads.head"). Throws io_error and parse_error (file and
-/// key or tensor named) and shape_error listing every parameter that disagrees.
+/// key or tensor named), shape_error listing every parameter that disagrees, and value_error for an image size that patches do not divide.
+/// Tensors that the model has no place for (MAE's decoder, DINO's projection head) are left alone.
 template <class T = float>
-vit<T> load_vit(const std::string& folder) {
+vit<T> load_vit(const std::string& folder, const vit_load_options& options = {}) {
     const io::hf_folder files(folder);
     const io::json_view c = files.config_view();
     // MoCo-v3 keeps its encoder under module.base_encoder.; "module." is understood by the folder itself.
@@ -92,10 +131,32 @@ vit<T> load_vit(const std::string& folder) {
     config.n_heads = detail::vit_heads(c, config.d_model);
     config.n_labels = files.contains(spelled("head.weight")) ? shape("head.weight", 2)[0] : 0;
     config.pooling = files.contains("fc_norm.weight") ? vit_pooling::patch_mean : vit_pooling::class_token;
+    const vit_pooling stored = config.pooling;
+    if (options.pooling) config.pooling = *options.pooling;
+    if (options.image_size != 0) config.image_size = options.image_size;
     vit<T> model(config);
     auto names = named_parameters(model.layout(), model.parameters());
+    tensor<T, 3> positions({1, n_tokens, config.d_model});
+    for (auto& p : names) {
+        if (config.pooling != stored && p.name.ends_with("norm.weight") && !p.name.starts_with("blocks.")) {
+            if (config.pooling == vit_pooling::patch_mean) std::fill_n(static_cast<T*>(p.data), config.d_model, T(1));
+        }
+        if (p.name == "pos_embed") {
+            p.shape = {1, n_tokens, config.d_model};
+            p.data = positions.data();
+        }
+    }
+    if (config.pooling != stored) {
+        if (config.pooling == vit_pooling::patch_mean) std::erase_if(names, [](const io::named_tensor& p) { return p.name.starts_with("fc_norm."); });
+        else if (!files.contains(spelled("norm.weight"))) throw parse_error(folder, "tensor norm.weight is missing: the model was trained with averaged patches and has no norm for its class token");
+    }
     for (auto& p : names) p.name = spelled(p.name);
     io::load_parameters(files, names);
+    const auto to = model.network().position(model.parameters());
+    std::copy_n(positions.data(), config.d_model, to.data());  // the class token's
+    const index_t new_side = config.image_size / config.patch_size;
+    if (new_side == side) std::copy_n(positions.data() + config.d_model, side * side * config.d_model, to.data() + config.d_model);
+    else detail::resample_grid<T>(to.rows(1, 1 + new_side * new_side), tensor_view<const T, 2>(positions.data() + config.d_model, {side * side, config.d_model}), new_side, side);
     return model;
 }
 

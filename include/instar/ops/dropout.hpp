@@ -17,10 +17,12 @@ class cuda_context;
 
 namespace instar::ops {
 
-/// p in [0, 1); p = 0 is the identity and draws nothing. Element i is kept when rng.bits(i) ≥ p·2³² (see keep_threshold).
+/// p in [0, 1); p = 0 is the identity and draws nothing. Element i is kept when rng.bits(i / group) ≥ p·2³² (see drop_below).
+/// With the elements of a sample as group it is stochastic depth ("drop path", Huang et al. 2016, arXiv:1603.09382).
 struct dropout_options {
     float p = 0.0f;
     philox rng{};
+    index_t group = 1;  ///< so many elements in a row fall or stay together
 
     /// bits below this drop the element.
     INSTAR_HOST_DEVICE std::uint32_t drop_below() const {

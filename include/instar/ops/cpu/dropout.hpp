@@ -22,6 +22,27 @@ inline void check_dropout(const char* op, const dropout_options& options) {
     if (!(options.p >= 0.0f && options.p < 1.0f)) {
         throw value_error(std::string(op) + ": options.p must be in [0, 1), is " + std::to_string(options.p));
     }
+    if (options.group < 1) throw value_error(std::string(op) + ": options.group must be at least 1, is " + std::to_string(options.group));
+}
+
+/// The same for groups of elements that fall together; begin is any element.
+template <class T>
+void dropout_groups(T* y, const T* residual, const T* x, index_t begin, index_t end, const dropout_options& options) {
+    const T scale = static_cast<T>(options.scale());
+    while (begin < end) {
+        const index_t group = begin / options.group, stop = std::min(end, (group + 1) * options.group);
+        if (options.rng.bits(static_cast<std::uint64_t>(group)) >= options.drop_below()) {
+            for (index_t i = begin; i < stop; ++i) {
+                const T kept = x[i] * scale;
+                y[i] = residual != nullptr ? residual[i] + kept : kept;
+            }
+        } else if (residual != nullptr) {
+            if (y != residual) copy_row<T>(y + begin, residual + begin, stop - begin);
+        } else {
+            std::fill(y + begin, y + stop, T(0));
+        }
+        begin = stop;
+    }
 }
 
 /// y = residual + x · keep · scale over elements [begin, end) of the whole tensor; begin is a multiple of 4. Without a
@@ -50,7 +71,9 @@ template <class T>
 void dropout(cpu_context& ctx, T* y, const T* residual, const T* x, index_t n, const dropout_options& options) {
     static_assert(k_flat_grain % 4 == 0, "a range starts at a whole Philox block");
     parallel_for(ctx, n, k_flat_grain, [&](index_t begin, index_t end) {
-        if (options.p > 0.0f) {
+        if (options.p > 0.0f && options.group > 1) {
+            dropout_groups<T>(y, residual, x, begin, end, options);
+        } else if (options.p > 0.0f) {
             dropout_range<T>(y, residual, x, begin, end, options);
         } else if (residual != nullptr) {
             add_rows<T>(y + begin, residual + begin, x + begin, end - begin);

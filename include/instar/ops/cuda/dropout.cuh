@@ -18,11 +18,13 @@ struct dropout_draw {
     philox rng;
     std::uint32_t drop_below = 0;  ///< 0: nothing is dropped and nothing drawn
     float scale = 1.0f;
+    index_t group = 1;
 
-    dropout_draw(const char* op, const dropout_options& options) : rng(options.rng), drop_below(options.drop_below()), scale(options.scale()) {
+    dropout_draw(const char* op, const dropout_options& options) : rng(options.rng), drop_below(options.drop_below()), scale(options.scale()), group(options.group) {
         if (!(options.p >= 0.0f && options.p < 1.0f)) {
             throw value_error(std::string(op) + ": options.p must be in [0, 1), is " + std::to_string(options.p));
         }
+        if (options.group < 1) throw value_error(std::string(op) + ": options.group must be at least 1, is " + std::to_string(options.group));
     }
 };
 
@@ -34,7 +36,10 @@ __global__ void dropout_kernel(T* y, const T* residual, const T* x, dropout_draw
     float v[W];
     load<W>(v, x + i, n - i);
     if (draw.drop_below > 0) {
-        if constexpr (W == 1) {
+        if (draw.group > 1) {
+            INSTAR_UNROLL
+            for (int j = 0; j < W; ++j) v[j] = draw.rng.bits(static_cast<std::uint64_t>((i + j) / draw.group)) >= draw.drop_below ? __fmul_rn(v[j], draw.scale) : 0.0f;
+        } else if constexpr (W == 1) {
             v[0] = draw.rng.bits(static_cast<std::uint64_t>(i)) >= draw.drop_below ? __fmul_rn(v[0], draw.scale) : 0.0f;
         } else {
             static_assert(W % 4 == 0, "four elements share a Philox block");

@@ -1,7 +1,7 @@
 #ifndef INSTAR_OPS_REF_DROPOUT_HPP
 #define INSTAR_OPS_REF_DROPOUT_HPP
 
-// Reference dropout: one draw an element.
+// Reference dropout: one draw an element, or a group of elements.
 //
 //     ops::ref::dropout_forward(y, x, {.p = 0.1f, .rng = {seed, stream}});
 
@@ -13,7 +13,7 @@ namespace instar::ops::ref {
 /// keep_i / (1 − p). The scale is rounded to float first, as the operators do.
 inline double dropout_factor(const dropout_options& options, index_t i) {
     if (options.p == 0.0f) return 1.0;
-    const bool kept = options.rng.bits(static_cast<std::uint64_t>(i)) >= options.drop_below();
+    const bool kept = options.rng.bits(static_cast<std::uint64_t>(i / options.group)) >= options.drop_below();
     return kept ? static_cast<double>(options.scale()) : 0.0;
 }
 
