@@ -4,7 +4,7 @@
 //
 //     bench_info_nce --benchmark_filter=step/4096
 //
-// Names: work/n/d. peak_rss_MB is what the process held at most while the work ran, features and gradients included.
+// Names: work/n/d; extra_MB of info_nce_memory is what a step takes beside features and gradients. peak_rss_MB is what the process held at most while the work ran, features and gradients included.
 
 #include <cmath>
 #include <vector>
@@ -153,6 +153,17 @@ void info_nce_trimodal(benchmark::State& state) {
     bench::report(state, ctx, {.flop = 24.0 * x.products()});
 }
 
+/// Memory beside features and their gradients. One step; minutes at 65,536. The result is checked by the others. One size a process: what the
+/// first gives back to the allocator would be counted for the second.
+void info_nce_memory(benchmark::State& state) {
+    cpu_context ctx;
+    bench::peak_memory::reset();
+    const double before = bench::peak_memory::megabytes();
+    problem x(state);
+    for (auto _ : state) x.step(ctx);
+    state.counters["extra_MB"] = bench::peak_memory::megabytes() - before - 16e-6 * static_cast<double>(x.n * x.d);
+}
+
 void shapes(benchmark::internal::Benchmark* b) {
     b->Args({512, 256})->Args({2000, 768})->Args({4096, 768})->Args({16384, 768});
     b->UseRealTime()->Unit(benchmark::kMillisecond);
@@ -161,6 +172,7 @@ void shapes(benchmark::internal::Benchmark* b) {
 BENCHMARK(info_nce_forward)->Apply(shapes);
 BENCHMARK(info_nce_backward)->Apply(shapes);
 BENCHMARK(info_nce_step)->Apply(shapes);
+BENCHMARK(info_nce_memory)->Args({32768, 768})->Args({65536, 768})->Iterations(1)->UseRealTime()->Unit(benchmark::kSecond);
 BENCHMARK(info_nce_trimodal)->Args({2000, 768})->UseRealTime()->Unit(benchmark::kMillisecond);
 
 }  // namespace

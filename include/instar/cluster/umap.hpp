@@ -25,9 +25,11 @@ namespace instar::cluster {
 enum class umap_metric { euclidean, cosine };
 enum class umap_init { spectral, random };
 
-/// How neighbours are found. automatic: exact up to k_umap_exact_rows rows, where all pairs are compared faster than descent finds most.
+/// How neighbours are found. automatic: exact as long as comparing all pairs is about as fast as descent finds most, which is up to 200,000
+/// rows of 50 numbers or 64,000 of 784 (30 neighbours; docs/benchmarks/zero_shot_clustering.md).
 enum class umap_neighbors { automatic, exact, descent };
-inline constexpr index_t k_umap_exact_rows = 200'000;
+inline constexpr index_t k_umap_exact_work = 70'000'000;
+inline constexpr bool umap_neighbors_exact(index_t n, index_t d) { return n <= k_umap_exact_work / (300 + d); }
 
 struct umap_options {
     index_t n_components = 2;
@@ -100,7 +102,7 @@ public:
 /// | x        | [n, d] | float   | finite; n ≥ 3; no zero rows under cosine                     |
 ///
 /// Fuzzy union of neighbourhoods; spectral start, component by component where the graph falls apart; stochastic gradient descent.
-/// Not umap-learn's numbers: its neighbours are approximate above 4,096 points (ours above k_umap_exact_rows) and its moves sequential. Same bits for any number of
+/// Not umap-learn's numbers: its neighbours are approximate above 4,096 points (ours where umap_neighbors_exact says so) and its moves sequential. Same bits for any number of
 /// threads; between instruction sets and maths libraries, results differ as those of two seeds do.
 /// Cost: 2·n²·d FLOP for exact neighbours, then for each edge the share of the n_epochs that its weight is of
 /// the largest, each time 1 + negative_sample_rate moves of n_components coordinates.
@@ -119,7 +121,7 @@ inline umap_model umap(cpu_context& ctx, tensor_view<const float, 2> x, umap_opt
     if (!(options.local_connectivity >= 0.0f) || !(options.repulsion_strength >= 0.0f)) throw value_error("umap: local_connectivity and repulsion_strength must not be negative");
 
     umap_model model;
-    const bool exact = options.neighbors == umap_neighbors::exact || (options.neighbors == umap_neighbors::automatic && n <= k_umap_exact_rows);
+    const bool exact = options.neighbors == umap_neighbors::exact || (options.neighbors == umap_neighbors::automatic && umap_neighbors_exact(n, x.extent(1)));
     auto neighbours = exact ? knn(ctx, x, x, {.k = options.n_neighbors, .metric = umap_model::metric_of(options)})
                             : nn_descent(ctx, x, {.k = options.n_neighbors, .metric = umap_model::metric_of(options), .seed = options.seed});
     // The point itself comes first; among more duplicates than neighbours it may be missing, and takes the last one's place.
