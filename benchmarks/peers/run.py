@@ -252,7 +252,7 @@ def markdown(results, facts, skipped, m, args):
         "",
         "```sh",
         "cmake --preset native && cmake --build --preset native --target benchmarks",
-        f"python benchmarks/peers/run.py --build build/native{filter_flag} --rounds {args.rounds} --seconds {args.seconds} --threads {args.threads} --report docs/benchmarks/cpu.md",
+        f"python benchmarks/peers/run.py --build build/native{filter_flag} --rounds {args.rounds} --seconds {args.seconds} --threads {args.threads} --report {args.report}",
         "```",
     ]
     for section in dict.fromkeys(r["section"] for r in results):

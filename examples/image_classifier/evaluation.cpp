@@ -2,6 +2,7 @@
 #include "instar/core/build_info.hpp"
 #include "instar/data/image_encode.hpp"
 #include "instar/metrics/classification.hpp"
+#include "instar/metrics/top_k.hpp"
 #include "instar/ops/softmax.hpp"
 
 #include "common/html_report.hpp"
@@ -49,33 +50,25 @@ std::string percent(double share) {
 
 void score(metrics_map& metrics, const std::string& prefix, const image_set& set, const predictions& p, const std::vector<int>& k) {
     if (p.rows.empty()) return;
-    const std::size_t n_classes = set.classes.size();
+    const auto n_classes = static_cast<index_t>(set.classes.size());
     std::vector<std::int32_t> predicted, truth;
-    std::vector<double> count(n_classes, 0.0);
-    std::vector<std::vector<double>> hits(k.size(), std::vector<double>(n_classes, 0.0));
     for (std::size_t i = 0; i < p.rows.size(); ++i) {
-        const std::int32_t label = set.labels[static_cast<std::size_t>(p.rows[i])];
-        const auto order = ranking(p.probability.view(), static_cast<index_t>(i));
-        predicted.push_back(order[0]);
-        truth.push_back(label);
-        count[static_cast<std::size_t>(label)] += 1.0;
-        for (std::size_t j = 0; j < k.size(); ++j) {
-            const auto end = order.begin() + std::min<std::ptrdiff_t>(k[j], static_cast<std::ptrdiff_t>(order.size()));
-            if (std::find(order.begin(), end, label) != end) hits[j][static_cast<std::size_t>(label)] += 1.0;
-        }
+        predicted.push_back(ranking(p.probability.view(), static_cast<index_t>(i))[0]);
+        truth.push_back(set.labels[static_cast<std::size_t>(p.rows[i])]);
     }
-    for (std::size_t j = 0; j < k.size(); ++j) {
-        if (j > 0 && k[j] >= static_cast<int>(n_classes)) continue;  // all classes are among the first k
-        double micro = 0.0, macro = 0.0, n_present = 0.0;
-        for (std::size_t c = 0; c < n_classes; ++c) {
-            micro += hits[j][c];
-            if (count[c] == 0.0) continue;
-            macro += hits[j][c] / count[c];
-            n_present += 1.0;
+    const std::vector<index_t> ks(k.begin(), k.end());
+    const auto top = metrics::top_k_scores(p.probability.view(), truth, ks);
+    for (std::size_t j = 0; j < ks.size(); ++j) {
+        if (j > 0 && ks[j] >= n_classes) continue;  // all classes are among the first k
+        const std::string key = prefix + ".top" + std::to_string(ks[j]);
+        metrics[key + ".micro"] = top.micro[j];
+        metrics[key + ".macro"] = top.macro[j];
+        if (top.n_classes_present < n_classes) metrics[key + ".macro_all_classes"] = top.macro_all[j];
+    }
+    if (!prefix.starts_with("baseline.")) {
+        for (std::size_t c = 0; c < set.classes.size(); ++c) {
+            if (top.class_count[c] > 0) metrics[prefix + ".class." + set.classes[c] + ".top1"] = top.class_accuracy[c];
         }
-        const std::string key = prefix + ".top" + std::to_string(k[j]);
-        metrics[key + ".micro"] = micro / static_cast<double>(p.rows.size());
-        metrics[key + ".macro"] = macro / n_present;
     }
     const auto all = metrics::classification_scores(predicted, truth);
     metrics[prefix + ".f1.macro"] = all.f1_macro;

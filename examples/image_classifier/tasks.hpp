@@ -24,7 +24,8 @@ struct predictions {
 };
 predictions predict(cpu_context& ctx, image_model& model, image_cache& cache, const std::vector<index_t>& rows);
 
-/// split + ".top1.micro", ".top1.macro" (and every k), ".f1.macro", ".n" as spec'd by BIOSCAN-1M's evaluation.
+/// split + ".top1.micro", ".top1.macro" (and every k), ".class.NAME.top1", ".f1.macro", ".n". Where a class does not occur in the split also
+/// ".top1.macro_all_classes", in which it counts 0: BIOSCAN-1M's macro accuracy.
 void score(metrics_map& metrics, const std::string& prefix, const image_set& set, const predictions& p, const std::vector<int>& k);
 
 /// Curves of a training run.

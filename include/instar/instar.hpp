@@ -121,6 +121,7 @@
 #include "instar/metrics/classification.hpp"
 #include "instar/metrics/clustering.hpp"
 #include "instar/metrics/retrieval.hpp"
+#include "instar/metrics/top_k.hpp"
 
 #include "instar/io/atomic_file.hpp"
 #include "instar/io/dtype.hpp"

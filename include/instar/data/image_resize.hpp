@@ -23,6 +23,7 @@
 #include "instar/core/resample.hpp"
 #include "instar/core/tensor.hpp"
 #include "instar/data/image.hpp"
+#include "instar/ops/cpu/simd/resize.hpp"
 
 namespace instar::data {
 
@@ -30,28 +31,27 @@ using instar::resample;
 
 namespace detail {
 
-inline std::uint8_t clip_to_byte(std::int32_t v) { return static_cast<std::uint8_t>(std::clamp(v >> 22, 0, 255)); }
-
 /// Rows of RGB pixels, each resampled along itself.
 inline image resize_rows(const image& x, index_t width, resample filter) {
     const instar::detail::resize_weights w(x.width, width, filter);
     const std::vector<std::int32_t> k = w.fixed();
+    // Four taps at a time, with zeros after the last that counts.
+    const index_t n_taps = (w.width + 3) / 4 * 4;
+    std::vector<std::int32_t> weight(static_cast<std::size_t>(width * n_taps)), first(static_cast<std::size_t>(width));
+    for (index_t j = 0; j < width; ++j) {
+        const auto at = static_cast<std::size_t>(j);
+        first[at] = static_cast<std::int32_t>(w.first[at]);
+        for (index_t t = 0; t < w.count[at]; ++t) weight[static_cast<std::size_t>(j * n_taps + t)] = k[static_cast<std::size_t>(j * w.width + t)];
+    }
+    const ops::cpu::simd::resize_plan plan{first.data(), weight.data(), n_taps};
+    const auto run = INSTAR_SIMD_PICK(resize_row_rgb);
     image y{x.height, width, std::vector<std::uint8_t>(static_cast<std::size_t>(3 * x.height * width))};
+    // Copies of a row in and out: the vectors reach past both ends.
+    std::vector<std::uint8_t> in(static_cast<std::size_t>(3 * (x.width + n_taps) + 16)), out(static_cast<std::size_t>(3 * width + 1));
     for (index_t i = 0; i < x.height; ++i) {
-        for (index_t j = 0; j < width; ++j) {
-            const std::uint8_t* p = x.row(i) + 3 * w.first[static_cast<std::size_t>(j)];
-            const std::int32_t* const kj = &k[static_cast<std::size_t>(j * w.width)];
-            std::int32_t r = 1 << 21, g = 1 << 21, b = 1 << 21;
-            for (index_t t = 0; t < w.count[static_cast<std::size_t>(j)]; ++t, p += 3) {
-                r += kj[t] * p[0];
-                g += kj[t] * p[1];
-                b += kj[t] * p[2];
-            }
-            std::uint8_t* const out = y.row(i) + 3 * j;
-            out[0] = clip_to_byte(r);
-            out[1] = clip_to_byte(g);
-            out[2] = clip_to_byte(b);
-        }
+        std::copy_n(x.row(i), 3 * x.width, in.data());
+        run(out.data(), in.data(), plan, width);
+        std::copy_n(out.data(), 3 * width, y.row(i));
     }
     return y;
 }
@@ -60,17 +60,13 @@ inline image resize_rows(const image& x, index_t width, resample filter) {
 inline image resize_columns(const image& x, index_t height, resample filter) {
     const instar::detail::resize_weights w(x.height, height, filter);
     const std::vector<std::int32_t> k = w.fixed();
+    const auto run = INSTAR_SIMD_PICK(resize_column_bytes);
     image y{height, x.width, std::vector<std::uint8_t>(static_cast<std::size_t>(3 * height * x.width))};
-    const std::size_t n = static_cast<std::size_t>(3 * x.width);
-    std::vector<std::int32_t> sum(n);
+    std::vector<const std::uint8_t*> rows(static_cast<std::size_t>(w.width));
     for (index_t i = 0; i < height; ++i) {
-        std::fill(sum.begin(), sum.end(), 1 << 21);
-        for (index_t t = 0; t < w.count[static_cast<std::size_t>(i)]; ++t) {
-            const std::uint8_t* const from = x.row(w.first[static_cast<std::size_t>(i)] + t);
-            const std::int32_t kt = k[static_cast<std::size_t>(i * w.width + t)];
-            for (std::size_t c = 0; c < n; ++c) sum[c] += kt * from[c];
-        }
-        for (std::size_t c = 0; c < n; ++c) y.row(i)[c] = clip_to_byte(sum[c]);
+        const index_t n = w.count[static_cast<std::size_t>(i)];
+        for (index_t t = 0; t < n; ++t) rows[static_cast<std::size_t>(t)] = x.row(w.first[static_cast<std::size_t>(i)] + t);
+        run(y.row(i), rows.data(), &k[static_cast<std::size_t>(i * w.width)], n, 3 * x.width);
     }
     return y;
 }
