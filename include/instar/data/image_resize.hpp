@@ -37,11 +37,11 @@ inline image resize_rows(const image& x, index_t width, resample filter) {
     const std::vector<std::int32_t> k = w.fixed();
     // Four taps at a time, with zeros after the last that counts.
     const index_t n_taps = (w.width + 3) / 4 * 4;
-    std::vector<std::int32_t> weight(static_cast<std::size_t>(width * n_taps)), first(static_cast<std::size_t>(width));
+    std::vector<std::int32_t> weight(static_cast<std::size_t>(4 * width * n_taps)), first(static_cast<std::size_t>(width));
     for (index_t j = 0; j < width; ++j) {
         const auto at = static_cast<std::size_t>(j);
         first[at] = static_cast<std::int32_t>(w.first[at]);
-        for (index_t t = 0; t < w.count[at]; ++t) weight[static_cast<std::size_t>(j * n_taps + t)] = k[static_cast<std::size_t>(j * w.width + t)];
+        for (index_t t = 0; t < w.count[at]; ++t) std::fill_n(&weight[static_cast<std::size_t>(4 * (j * n_taps + t))], 4, k[static_cast<std::size_t>(j * w.width + t)]);
     }
     const ops::cpu::simd::resize_plan plan{first.data(), weight.data(), n_taps};
     const auto run = INSTAR_SIMD_PICK(resize_row_rgb);

@@ -13,10 +13,11 @@
 
 namespace instar::ops::cpu::simd {
 
-/// Weights of one row of pixels: n_taps for each output pixel, in units of 2⁻²², zeros after the last that counts.
+/// Weights of one row of pixels: n_taps for each output pixel, in units of 2⁻²², zeros after the last that counts; each four times, once for a
+/// lane of its pixel.
 struct resize_plan {
     const std::int32_t* first;    ///< [n_out] the first source pixel
-    const std::int32_t* weight;   ///< [n_out, n_taps]
+    const std::int32_t* weight;   ///< [n_out, n_taps, 4]
     index_t n_taps;               ///< a multiple of 4
 };
 
