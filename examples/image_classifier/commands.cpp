@@ -106,7 +106,7 @@ int run_train(const settings& s) {
     const auto start = std::chrono::steady_clock::now();
     cpu_context ctx = make_context(s);
     image_set set = list_images(s);
-    image_facts facts{.image_size = s.image_size, .crop_size = s.crop_size, .n_channels = set.n_channels, .mean = s.mean, .deviation = s.deviation, .classes = set.classes};
+    image_facts facts{.image_size = s.image_size, .crop_size = s.crop_size, .n_channels = set.n_channels, .mean = s.mean, .deviation = s.deviation, .classes = set.classes, .crop_to_specimen = s.crop_to_specimen};
     image_cache cache(ctx, set, facts, {.strict = !s.skip_broken, .where = s.cache});
     const auto train_rows = set.of(split_of::train);
     if (train_rows.empty()) throw value_error("there is no image to train on");

@@ -32,6 +32,7 @@ struct image_facts {
     index_t n_channels = 3;
     std::vector<double> mean, deviation;  // empty = none
     std::vector<std::string> classes;
+    bool crop_to_specimen = false;  // each photograph is first cut to what localize_specimen finds in it, with BIOSCAN's margin
 };
 
 struct loss_options {
@@ -86,7 +87,8 @@ public:
                         .n_channels = own.get<index_t>("n_channels"),
                         .mean = own.get<std::vector<double>>("mean"),
                         .deviation = own.get<std::vector<double>>("deviation"),
-                        .classes = own.get<std::vector<std::string>>("classes")};
+                        .classes = own.get<std::vector<std::string>>("classes"),
+                        .crop_to_specimen = own.get_or<bool>("crop_to_specimen", false)};
             if (static_cast<index_t>(m.facts_.classes.size()) != m.n_labels()) {
                 throw parse_error(c.file(), "\"classes\" has " + std::to_string(m.facts_.classes.size()) + " names, the classifier has " + std::to_string(m.n_labels()) + " outputs");
             }
@@ -104,7 +106,8 @@ public:
                                 {"n_channels", facts_.n_channels},
                                 {"mean", facts_.mean},
                                 {"deviation", facts_.deviation},
-                                {"classes", facts_.classes}}}};
+                                {"classes", facts_.classes},
+                                {"crop_to_specimen", facts_.crop_to_specimen}}}};
         if (resnet_) nn::save_resnet(*resnet_, folder, own);
         else nn::save_vit(*vit_, folder, own);
     }

@@ -64,6 +64,7 @@ int main(int argc, char** argv) {
     train->add_option("--model", s.model, "resnet18, resnet34, resnet50, resnet_small, vit_tiny, vit_small, vit_base, or a folder to start from")->capture_default_str();
     train->add_option("--out", s.out, "folder")->required();
     train->add_option("--image-size,--image_size", s.image_size, "shorter side after the resize")->capture_default_str()->check(CLI::Range(8, 4096));
+    train->add_flag("--crop-to-specimen", s.crop_to_specimen, "cut each photograph to the specimen found in it first; whole where nothing stands out");
     train->add_option("--crop-size,--crop_size", s.crop_size, "what the network sees")->capture_default_str()->check(CLI::Range(8, 4096));
     train->add_option("--augment", s.augment)->capture_default_str()->check(CLI::IsMember({"none", "flip", "strong"}));
     train->add_option("--epochs,--n_epochs", s.epochs)->capture_default_str()->check(CLI::PositiveNumber);

@@ -20,6 +20,7 @@
 #include "instar/data/image_loader.hpp"
 #include "instar/data/image_resize.hpp"
 #include "instar/data/image_warp.hpp"
+#include "instar/data/localize.hpp"
 
 #include "image_model.hpp"
 #include "image_set.hpp"
@@ -40,7 +41,7 @@ class image_cache {
 public:
     /// With memory: decodes every image of the set whose split is used. A file that is missing or broken is reported by name on stderr, counted,
     /// and gets the split `none`; throws when no image is left, or strict and one is broken. Without: reads nothing yet.
-    image_cache(cpu_context& ctx, image_set& set, const image_facts& facts, const cache_options& o) : set_(&set), image_size_(facts.image_size), strict_(o.strict) {
+    image_cache(cpu_context& ctx, image_set& set, const image_facts& facts, const cache_options& o) : set_(&set), image_size_(facts.image_size), crop_to_specimen_(facts.crop_to_specimen), strict_(o.strict) {
         if (!set.pixels.empty()) {
             images_ = std::move(set.pixels);
             return;
@@ -93,11 +94,16 @@ public:
 private:
     data::image decode(index_t i) const {
         const std::string &name = set_->paths[static_cast<std::size_t>(i)], bytes = set_->files->read(name);
-        return data::shrink_to(data::decode_image(std::span(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()), name), image_size_);
+        data::image image = data::decode_image(std::span(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()), name);
+        if (crop_to_specimen_) {
+            if (const auto found = data::localize_specimen(image)) image = data::crop_specimen(image, found->box);
+        }
+        return data::shrink_to(image, image_size_);
     }
 
     const image_set* set_;
     index_t image_size_;
+    bool crop_to_specimen_;
     bool strict_;
     std::vector<data::image> images_;
     index_t n_broken_ = 0;

@@ -29,6 +29,7 @@ struct settings {
     // images
     int image_size = 144;                  // shorter side after the resize
     int crop_size = 128;                   // what the network sees
+    bool crop_to_specimen = false;         // cut each photograph to the specimen in it first (localize_specimen); whole where nothing stands out
     std::string augment = "strong";        // none | flip (the paper's: random crop and mirror) | strong (random resized crop, both mirrors, rotation, brightness)
     std::vector<double> mean, deviation;   // a channel each; empty = no normalisation
 

@@ -35,6 +35,8 @@ check "embed" "$program" embed --model run --images photos --split val --quiet -
 check "embeddings and names" test -s x.npy -a "$(wc -l <x.npy.tsv)" -eq 12
 check "train on a table" "$program" train --labels labels.tsv --images photos "${small[@]}" --epochs 4 --loss Focal --class-weights sqrt --out table
 check "a vision transformer, AdamW" "$program" train --images photos --model vit_tiny --image-size 32 --crop-size 32 --epochs 1 --batch-size 6 --optimizer AdamW --lr 1e-3 --quiet --out vit
+check "photographs cut to their specimen" "$program" train --images photos --model resnet_small --image-size 24 --crop-size 24 --epochs 1 --batch-size 6 --crop-to-specimen --quiet --out cropped
+check "which the model remembers" bash -c "grep -q '\"crop_to_specimen\": true' cropped/config.json && '$program' eval --model cropped --images photos --split val --quiet --out cropped.json"
 check "train on from a folder" "$program" train --images photos --model run --image-size 24 --crop-size 24 --epochs 1 --batch-size 6 --quiet --out again
 
 # Images that are not kept in memory, and images inside an archive: the same bits.
