@@ -156,7 +156,7 @@ int run_embed(const settings& s) {
     keep(set, split, false);
     image_cache cache(ctx, set, model.facts(), {.strict = !s.skip_broken, .where = s.cache});
     const auto rows = set.of(split);
-    data::image_loader loader = batches(cache, model.facts(), augmentation::none, 32, false);
+    data::image_loader loader = batches(ctx, cache, model.facts(), augmentation::none, 32, false);
     std::vector<float> values;
     std::vector<index_t> read;
     loader.start(rows, {});

@@ -12,7 +12,7 @@ namespace image_classifier {
 
 predictions predict(cpu_context& ctx, image_model& model, image_cache& cache, const std::vector<index_t>& rows) {
     const image_facts& facts = model.facts();
-    data::image_loader loader = batches(cache, facts, augmentation::none, 32, false);
+    data::image_loader loader = batches(ctx, cache, facts, augmentation::none, 32, false);
     predictions p{{}, tensor<float, 2>({static_cast<index_t>(rows.size()), model.n_labels()})};
     loader.start(rows, {});
     while (const data::image_batch* batch = loader.next()) {

@@ -4,7 +4,7 @@
 // From files to a network's input: decoding with all threads, small copies kept in memory where they fit, augmentation by (seed, epoch, index).
 //
 //     image_cache cache(ctx, set, facts, {.strict = true});            // decodes, shrinks and keeps; or decodes each time it is asked
-//     data::image_loader loader = batches(set, cache, facts, augmentation::strong, {.batch_size = 32});
+//     data::image_loader loader = batches(ctx, cache, facts, augmentation::strong, 32, true);
 //     loader.start(train::epoch_order(n, philox{.seed = 1}, epoch), philox{.seed = 2}.fork(epoch));
 //     while (const data::image_batch* batch = loader.next()) …
 
@@ -137,9 +137,9 @@ inline void fill_input(tensor_view<float, 3> x, const data::image& image, const 
     data::warp_image(x, image, map, options);
 }
 
-/// A loader of the cache's images. The cache and facts must outlive it.
-inline data::image_loader batches(const image_cache& cache, const image_facts& facts, augmentation how, index_t batch_size, bool drop_last) {
-    return data::image_loader({.batch_size = batch_size, .n_channels = facts.n_channels, .height = facts.crop_size, .width = facts.crop_size, .drop_last = drop_last,
+/// A loader of the cache's images, on as many threads as the context has. The cache and facts must outlive it.
+inline data::image_loader batches(const cpu_context& ctx, const image_cache& cache, const image_facts& facts, augmentation how, index_t batch_size, bool drop_last) {
+    return data::image_loader({.batch_size = batch_size, .n_channels = facts.n_channels, .height = facts.crop_size, .width = facts.crop_size, .threads = ctx.max_threads(), .drop_last = drop_last,
                                .broken = cache.strict() ? data::broken_items::fatal : data::broken_items::skip},
                               [&cache, &facts, how](index_t item, tensor_view<float, 3> x, philox rng) {
                                   cache.with(item, [&](const data::image& image) { fill_input(x, image, facts, how, rng); });

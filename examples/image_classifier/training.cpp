@@ -94,7 +94,7 @@ training_curves train(cpu_context& ctx, const settings& s, const image_set& set,
             return optim::rates{.lr = lr};
         };
     }
-    data::image_loader loader = batches(cache, model.facts(), how, s.batch_size, true);
+    data::image_loader loader = batches(ctx, cache, model.facts(), how, s.batch_size, true);
     std::vector<index_t> order_of_this_epoch;
     index_t this_epoch = 0;
     bool started = false;
