@@ -7,6 +7,7 @@
 #include "instar/ops/dropout.hpp"
 #include "instar/ops/elementwise.hpp"
 #include "instar/ops/embedding.hpp"
+#include "instar/ops/focal_loss.hpp"
 #include "instar/ops/gelu.hpp"
 #include "instar/ops/gemm.hpp"
 #include "instar/ops/info_nce.hpp"
@@ -31,6 +32,8 @@ namespace instar::ops {
                                         in_view<T, 4>, tensor_view<const std::uint8_t, 2>, attention_options);                    \
     template void softmax_cross_entropy<T>(cuda_context&, out_view<accumulator_t<T>, 1>, tensor_view<T, 2>, in_view<T, 2>,        \
                                            tensor_view<const std::int32_t, 1>, tensor_view<const float, 1>, cross_entropy_options); \
+    template void focal_loss<T>(cuda_context&, out_view<accumulator_t<T>, 1>, tensor_view<T, 2>, in_view<T, 2>,                   \
+                                tensor_view<const std::int32_t, 1>, tensor_view<const float, 1>, focal_loss_options);             \
     template void dropout_forward<T>(cuda_context&, tensor_view<T, 1>, in_view<T, 1>, dropout_options);                           \
     template void residual_dropout_forward<T>(cuda_context&, tensor_view<T, 1>, in_view<T, 1>, in_view<T, 1>, dropout_options);   \
     template void dropout_backward<T>(cuda_context&, tensor_view<T, 1>, in_view<T, 1>, dropout_options);                          \

@@ -1,12 +1,14 @@
-// Row operators on the emulated device against the reference: softmax, l2_normalize, cross_entropy.
+// Row operators on the emulated device against the reference: softmax, l2_normalize, cross_entropy, focal_loss.
 
 #include <limits>
 
 #include <doctest/doctest.h>
 
 #include "instar/ops/cross_entropy.hpp"
+#include "instar/ops/focal_loss.hpp"
 #include "instar/ops/l2_normalize.hpp"
 #include "instar/ops/ref/cross_entropy.hpp"
+#include "instar/ops/ref/focal_loss.hpp"
 #include "instar/ops/ref/l2_normalize.hpp"
 #include "instar/ops/ref/softmax.hpp"
 #include "instar/ops/softmax.hpp"
@@ -94,8 +96,60 @@ void check_cross_entropy() {
     }
 }
 
+template <class T>
+void check_focal_loss() {
+    cuda_context ctx;
+    for (const auto& s : k_shapes) {
+        for (const double gamma : {0.0, 0.5, 2.0}) {
+            for (const bool weighted : {false, true}) {
+                const index_t n = s[0], d = s[1];
+                if (d == 1) continue;  // p is 1, and a reference by 0 decides nothing
+                CAPTURE(n);
+                CAPTURE(d);
+                CAPTURE(gamma);
+                const auto x = test::random_tensor<T, 2>({n, d}, 1, -4.0, 4.0);
+                const auto weights = test::random_tensor<float, 1>({weighted ? n : 0}, 2, 0.0, 2.0);
+                tensor<std::int32_t, 1> targets({n});
+                for (index_t r = 0; r < n; ++r) targets(r) = static_cast<std::int32_t>(r % 4 == 2 ? -1 : r * 31 % d);
+                tensor<T, 2> dx({n, d}), e_dx({n, d});
+                tensor<float, 1> loss({n}), e_loss({n}), loss_only({n});
+                const ops::focal_loss_options o{.denominator = 3.0, .gamma = gamma};
+                ops::focal_loss<T>(ctx, loss, dx, x, targets.view(), weights.view(), o);
+                ops::ref::focal_loss<T>(e_loss, e_dx, x, targets.view(), weights.view(), o);
+                CHECK(test::close<float>(loss.view(), e_loss.view()));
+                CHECK(test::close<T>(dx.view(), e_dx.view()));
+                ops::focal_loss<T>(ctx, loss_only, tensor_view<T, 2>{}, x, targets.view(), weights.view(), o);
+                CHECK(test::same_bits(loss_only.view(), loss.view()));
+                auto in_place = test::random_tensor<T, 2>({n, d}, 1, -4.0, 4.0);
+                ops::focal_loss<T>(ctx, loss_only, in_place, in_place, targets.view(), weights.view(), o);
+                CHECK(test::same_bits(in_place.view(), dx.view()));
+            }
+        }
+    }
+}
+
 }  // namespace
 
+TEST_CASE("focal_loss on the emulated device agrees with the reference") {
+    check_focal_loss<float>();
+    check_focal_loss<bf16>();
+}
+TEST_CASE("focal_loss on the emulated device: sure, a target that does not exist, bad options") {
+    cuda_context ctx;
+    tensor<float, 2> x({3, 4}), dx({3, 4});
+    tensor<float, 1> loss({3});
+    tensor<std::int32_t, 1> targets({3});
+    x(0, 1) = 300.0f, targets(0) = 1;  // p rounds to 1
+    x(1, 1) = 300.0f, targets(1) = 0;  // p underflows
+    targets(2) = 4;
+    ops::focal_loss<float>(ctx, loss, dx, x, targets.view(), {}, {.gamma = 0.5});
+    CHECK(loss(0) == 0.0f);
+    for (index_t j = 0; j < 4; ++j) CHECK(dx(0, j) == 0.0f);
+    CHECK(loss(1) == doctest::Approx(300.0f));
+    CHECK(dx(1, 0) == doctest::Approx(-1.0f));
+    CHECK(std::isnan(loss(2)));
+    CHECK(test::error_text<value_error>([&] { ops::focal_loss<float>(ctx, loss, dx, x, targets.view(), {}, {.gamma = -1.0}); }).find("options.gamma") != std::string::npos);
+}
 TEST_CASE("softmax on the emulated device agrees with the reference") {
     check_softmax<float>();
     check_softmax<bf16>();

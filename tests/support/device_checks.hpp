@@ -23,6 +23,7 @@
 #include "instar/ops/ref/dropout.hpp"
 #include "instar/ops/ref/elementwise.hpp"
 #include "instar/ops/ref/embedding.hpp"
+#include "instar/ops/ref/focal_loss.hpp"
 #include "instar/ops/ref/gelu.hpp"
 #include "instar/ops/ref/gemm.hpp"
 #include "instar/ops/ref/l2_normalize.hpp"
@@ -135,6 +136,10 @@ void check_device_rows(cuda_context& ctx, index_t n, index_t d) {
     const ops::cross_entropy_options o{.denominator = 7.0, .label_smoothing = 0.1};
     ops::softmax_cross_entropy<T>(ctx, mean, dx, x, targets, {}, o);
     ops::ref::softmax_cross_entropy<T>(mean.host, dx.host, x.host, targets.host.view(), {}, o);
+    CHECK(mean.template agrees<float>());
+    CHECK(dx.agrees());
+    ops::focal_loss<T>(ctx, mean, dx, x, targets, {}, {.denominator = 7.0, .gamma = 2.0});
+    ops::ref::focal_loss<T>(mean.host, dx.host, x.host, targets.host.view(), {}, {.denominator = 7.0, .gamma = 2.0});
     CHECK(mean.template agrees<float>());
     CHECK(dx.agrees());
 }

@@ -5,12 +5,13 @@
 //
 //     ops::focal_loss(ctx, loss, dlogits, logits, targets, {}, {.denominator = n_targets, .gamma = 2.0});
 //
-// Lin et al. 2017 (arXiv:1708.02002), for softmax as in BIOSCAN-1M's MulticlassFocalLoss. On the CPU alone: there is no CUDA version yet.
+// Lin et al. 2017 (arXiv:1708.02002), for softmax as in BIOSCAN-1M's MulticlassFocalLoss.
 
 #include "instar/core/tensor_view.hpp"
 
 namespace instar {
 class cpu_context;
+class cuda_context;
 }  // namespace instar
 
 namespace instar::ops {
@@ -32,17 +33,26 @@ struct focal_loss_options {
 /// | targets                    | [n_rows]            | int32           |
 /// | row_weights                | [n_rows] or empty   | float           |
 ///
-/// T: float or double; 1 − p as −expm1(log p), so that it does not cancel. Same bits for any number of threads. Cost: that of
+/// T: float or double (CPU), float or bf16 (CUDA); 1 − p as −expm1(log p), so that it does not cancel. Same bits for any number of threads. Cost: that of
 /// cross-entropy and one more pass over dlogits.
-/// Throws shape_error when a shape disagrees; value_error for gamma < 0, a denominator of 0, and naming the row for a target ≥ n_classes.
+/// Throws shape_error when a shape disagrees; value_error for gamma < 0, a denominator of 0, and naming the row for a target ≥ n_classes
+/// (CPU; the CUDA kernel writes NaN to that row's loss).
 template <class T>
 void focal_loss(cpu_context& ctx, out_view<accumulator_t<T>, 1> loss, tensor_view<T, 2> dlogits, in_view<T, 2> logits,
+                tensor_view<const std::int32_t, 1> targets, tensor_view<const float, 1> row_weights, focal_loss_options options);
+template <class T>
+void focal_loss(cuda_context& ctx, out_view<accumulator_t<T>, 1> loss, tensor_view<T, 2> dlogits, in_view<T, 2> logits,
                 tensor_view<const std::int32_t, 1> targets, tensor_view<const float, 1> row_weights, focal_loss_options options);
 
 }  // namespace instar::ops
 
-#if !defined(INSTAR_COMPILED) && !defined(__CUDACC__)
+#if !defined(INSTAR_COMPILED)
+#if !defined(__CUDACC__)
 #include "instar/ops/cpu/focal_loss.hpp"
+#endif
+#if defined(__CUDACC__) || defined(INSTAR_CUDA_EMULATED)
+#include "instar/ops/cuda/focal_loss.cuh"
+#endif
 #endif
 
 #endif
