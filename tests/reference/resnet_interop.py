@@ -3,10 +3,11 @@
     g++ -std=c++20 -O2 -Iinclude tests/reference/resnet_interop.cpp -o resnet_interop -ltbb
     python tests/reference/resnet_interop.py ./resnet_interop
 
-torchvision's and timm's ResNets with random weights and running statistics are saved as folders, loaded by instar, their features compared;
-what instar saves loads in both, strictly.
+torchvision's and timm's ResNets with random weights and running statistics are saved as folders, loaded by instar, their features
+compared, in evaluation and in training, and the gradients of all parameters; what instar saves loads in both, strictly.
 """
 
+import copy
 import pathlib
 import subprocess
 import sys
@@ -35,9 +36,19 @@ def compare(name, ours, theirs):
     assert error < 1e-4, name
 
 
+def compare_gradients(name, model, path):
+    """In double: in float a ReLU whose input is nearly 0 may open or stay shut, which moves a gradient by a whole pixel."""
+    ours, worst, n = load_file(path), ("", 0.0), 0
+    for key, p in model.named_parameters():
+        if p.grad is not None:
+            worst, n = max(worst, (key, ((ours[key] - p.grad).norm() / p.grad.norm()).item()), key=lambda x: x[1]), n + 1
+    print(f"{name}: gradients of {n} parameters in double, the worst {worst[0]} by {worst[1]:.2e} of its norm")
+    assert n > 10 and worst[1] < 1e-8, name
+
+
 def main(program):
     torch.manual_seed(0)
-    images = torch.randn(2, 3, 224, 224)
+    images = torch.randn(4, 3, 224, 224)
     with tempfile.TemporaryDirectory() as d:
         out = pathlib.Path(d)
         np.save(out / "images.npy", images.numpy())
@@ -48,14 +59,18 @@ def main(program):
                 folder.mkdir()
                 save_file(model.state_dict(), folder / "model.safetensors")
                 (folder / "config.json").write_text("{}")
-                subprocess.run([program, str(folder), str(out / "images.npy"), str(out / "features.npy"), str(out / "saved")], check=True)
+                d_features = torch.randn(len(images), 2048 if name == "resnet50" else 512).double()
+                np.save(out / "d_features.npy", d_features.numpy())
+                subprocess.run([program, str(folder), str(out / "images.npy"), str(out / "features.npy"), str(out / "saved"), str(out / "d_features.npy"), str(out / "trained.npy"),
+                                str(out / "gradients.safetensors")], check=True)
 
-                def features(m):
-                    with torch.no_grad():
+                def features(m, gradients=False):
+                    with torch.set_grad_enabled(gradients):
+                        x = images.to(next(m.parameters()).dtype)
                         if library == "timm":
-                            return m.forward_head(m.forward_features(images), pre_logits=True)
+                            return m.forward_head(m.forward_features(x), pre_logits=True)
                         m.fc = torch.nn.Identity()
-                        return m(images)
+                        return m(x)
 
                 again = make()
                 # PyTorch's counters of batches are the only thing that instar does not write.
@@ -64,6 +79,11 @@ def main(program):
                 theirs = features(model)
                 compare(f"{library}'s {name} in instar", torch.from_numpy(np.load(out / "features.npy")), theirs)
                 compare(f"instar's {name} in {library}", features(again.eval()), theirs)
+                exact = copy.deepcopy(model).double().train()
+                trained = features(exact, gradients=True)
+                compare(f"{library}'s {name} in instar, training", torch.from_numpy(np.load(out / "trained.npy")), trained.detach())
+                (trained * d_features).sum().backward()
+                compare_gradients(f"{library}'s {name} in instar, training", exact, out / "gradients.safetensors")
 
 
 if __name__ == "__main__":
