@@ -3,8 +3,11 @@
 //     INSTAR_DATA=… bench_image_pipeline --benchmark_filter=image_pipeline        # the 18 photographs of bioscan1m_orders
 //     bench_image_pipeline --benchmark_filter=loader_start                        # 5,150,850 generated records, no image
 
+#include <unistd.h>
+
 #include <benchmark/benchmark.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -99,7 +102,7 @@ BENCHMARK(image_resize_crop)->ArgName("threads")->Arg(0)->Arg(1)->Unit(benchmark
 
 /// Metadata of as many records as BIOSCAN-5M has, without barcodes; a file beside the program, made once and removed at the end.
 struct generated_metadata {
-    std::string path = (std::filesystem::temp_directory_path() / "instar_generated_metadata.csv").string();
+    std::string path = (std::filesystem::temp_directory_path() / ("instar_generated_metadata_" + std::to_string(::getpid()) + ".csv")).string();
     generated_metadata() {
         std::ofstream out(path, std::ios::binary);
         std::string text = "processid,sampleid,taxon,phylum,class,order,family,subfamily,genus,species,dna_bin,dna_barcode,country,province_state,coord-lat,coord-lon,image_measurement_value,area_fraction,"

@@ -93,8 +93,7 @@ public:
 
 private:
     data::image decode(index_t i) const {
-        const std::string &name = set_->paths[static_cast<std::size_t>(i)], bytes = set_->files->read(name);
-        data::image image = data::decode_image(std::span(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()), name);
+        data::image image = data::read_image(*set_->files, set_->paths[static_cast<std::size_t>(i)]);
         if (crop_to_specimen_) {
             if (const auto found = data::localize_specimen(image)) image = data::crop_specimen(image, found->box);
         }

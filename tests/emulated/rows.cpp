@@ -63,68 +63,54 @@ void check_l2_normalize() {
     }
 }
 
+/// A loss over class indices beside its reference: with and without weights, without a gradient, and in the logits' place.
+template <class T, class Ours, class Reference>
+void check_class_loss(Ours ours, Reference reference) {
+    for (const auto& s : k_shapes) {
+        for (const bool weighted : {false, true}) {
+            const index_t n = s[0], d = s[1];
+            CAPTURE(n);
+            CAPTURE(d);
+            CAPTURE(weighted);
+            auto x = test::random_tensor<T, 2>({n, d}, 1, -4.0, 4.0);
+            const auto weights = test::random_tensor<float, 1>({weighted ? n : 0}, 2, 0.0, 2.0);
+            tensor<std::int32_t, 1> targets({n});
+            for (index_t r = 0; r < n; ++r) targets(r) = static_cast<std::int32_t>(r % 4 == 2 ? -1 : r * 31 % d);
+            tensor<T, 2> dx({n, d}), e_dx({n, d});
+            tensor<float, 1> loss({n}), e_loss({n}), loss_only({n});
+            ours(loss.view(), dx.view(), std::as_const(x).view(), targets.view(), weights.view());
+            reference(e_loss.view(), e_dx.view(), std::as_const(x).view(), targets.view(), weights.view());
+            if (d > 1) {
+                CHECK(test::close<float>(loss.view(), e_loss.view()));
+                CHECK(test::close<T>(dx.view(), e_dx.view()));
+            }
+            ours(loss_only.view(), tensor_view<T, 2>{}, std::as_const(x).view(), targets.view(), weights.view());
+            CHECK(test::same_bits(loss_only.view(), loss.view()));
+            ours(loss_only.view(), x.view(), std::as_const(x).view(), targets.view(), weights.view());
+            CHECK(test::same_bits(x.view(), dx.view()));
+        }
+    }
+}
+
 template <class T>
 void check_cross_entropy() {
     cuda_context ctx;
-    for (const auto& s : k_shapes) {
-        for (const double smoothing : {0.0, 0.1}) {
-            for (const bool weighted : {false, true}) {
-                const index_t n = s[0], d = s[1];
-                CAPTURE(n);
-                CAPTURE(d);
-                CAPTURE(smoothing);
-                const auto x = test::random_tensor<T, 2>({n, d}, 1, -4.0, 4.0);
-                const auto weights = test::random_tensor<float, 1>({weighted ? n : 0}, 2, 0.0, 2.0);
-                tensor<std::int32_t, 1> targets({n});
-                for (index_t r = 0; r < n; ++r) targets(r) = static_cast<std::int32_t>(r % 4 == 2 ? -1 : r * 31 % d);
-                tensor<T, 2> dx({n, d}), e_dx({n, d});
-                tensor<float, 1> loss({n}), e_loss({n}), loss_only({n});
-                const ops::cross_entropy_options o{.denominator = 3.0, .label_smoothing = smoothing};
-                ops::softmax_cross_entropy<T>(ctx, loss, dx, x, targets.view(), weights.view(), o);
-                ops::ref::softmax_cross_entropy<T>(e_loss, e_dx, x, targets.view(), weights.view(), o);
-                if (d > 1) {
-                    CHECK(test::close<float>(loss.view(), e_loss.view()));
-                    CHECK(test::close<T>(dx.view(), e_dx.view()));
-                }
-                ops::softmax_cross_entropy<T>(ctx, loss_only, tensor_view<T, 2>{}, x, targets.view(), weights.view(), o);
-                CHECK(test::same_bits(loss_only.view(), loss.view()));
-                auto in_place = test::random_tensor<T, 2>({n, d}, 1, -4.0, 4.0);
-                ops::softmax_cross_entropy<T>(ctx, loss_only, in_place, in_place, targets.view(), weights.view(), o);
-                CHECK(test::same_bits(in_place.view(), dx.view()));
-            }
-        }
+    for (const double smoothing : {0.0, 0.1}) {
+        CAPTURE(smoothing);
+        const ops::cross_entropy_options o{.denominator = 3.0, .label_smoothing = smoothing};
+        check_class_loss<T>([&](auto loss, auto dx, auto x, auto targets, auto weights) { ops::softmax_cross_entropy<T>(ctx, loss, dx, x, targets, weights, o); },
+                            [&](auto loss, auto dx, auto x, auto targets, auto weights) { ops::ref::softmax_cross_entropy<T>(loss, dx, x, targets, weights, o); });
     }
 }
 
 template <class T>
 void check_focal_loss() {
     cuda_context ctx;
-    for (const auto& s : k_shapes) {
-        for (const double gamma : {0.0, 0.5, 2.0}) {
-            for (const bool weighted : {false, true}) {
-                const index_t n = s[0], d = s[1];
-                if (d == 1) continue;  // p is 1, and a reference by 0 decides nothing
-                CAPTURE(n);
-                CAPTURE(d);
-                CAPTURE(gamma);
-                const auto x = test::random_tensor<T, 2>({n, d}, 1, -4.0, 4.0);
-                const auto weights = test::random_tensor<float, 1>({weighted ? n : 0}, 2, 0.0, 2.0);
-                tensor<std::int32_t, 1> targets({n});
-                for (index_t r = 0; r < n; ++r) targets(r) = static_cast<std::int32_t>(r % 4 == 2 ? -1 : r * 31 % d);
-                tensor<T, 2> dx({n, d}), e_dx({n, d});
-                tensor<float, 1> loss({n}), e_loss({n}), loss_only({n});
-                const ops::focal_loss_options o{.denominator = 3.0, .gamma = gamma};
-                ops::focal_loss<T>(ctx, loss, dx, x, targets.view(), weights.view(), o);
-                ops::ref::focal_loss<T>(e_loss, e_dx, x, targets.view(), weights.view(), o);
-                CHECK(test::close<float>(loss.view(), e_loss.view()));
-                CHECK(test::close<T>(dx.view(), e_dx.view()));
-                ops::focal_loss<T>(ctx, loss_only, tensor_view<T, 2>{}, x, targets.view(), weights.view(), o);
-                CHECK(test::same_bits(loss_only.view(), loss.view()));
-                auto in_place = test::random_tensor<T, 2>({n, d}, 1, -4.0, 4.0);
-                ops::focal_loss<T>(ctx, loss_only, in_place, in_place, targets.view(), weights.view(), o);
-                CHECK(test::same_bits(in_place.view(), dx.view()));
-            }
-        }
+    for (const double gamma : {0.0, 0.5, 2.0}) {
+        CAPTURE(gamma);
+        const ops::focal_loss_options o{.denominator = 3.0, .gamma = gamma};
+        check_class_loss<T>([&](auto loss, auto dx, auto x, auto targets, auto weights) { ops::focal_loss<T>(ctx, loss, dx, x, targets, weights, o); },
+                            [&](auto loss, auto dx, auto x, auto targets, auto weights) { ops::ref::focal_loss<T>(loss, dx, x, targets, weights, o); });
     }
 }
 

@@ -99,6 +99,7 @@ TEST_CASE("lora: names of a BERT; what is refused") {
     CHECK(adapters.layout().infos().size() == 4);
     const auto make = [&](const nn::lora_config& c) { nn::lora<double>(model.layout(), model.parameters(), c, philox{.seed = 2}); };
     CHECK_THROWS_WITH_AS(make({.rank = 0}), "lora: rank must be at least 1, is 0", value_error);
+    CHECK_THROWS_WITH_AS(make({.alpha = -1.0}), "lora: alpha must be finite and not negative, is -1.000000", value_error);
     CHECK_THROWS_WITH_AS(make({.whole = {"head."}}), "lora: no parameter's name starts with head.", value_error);
     CHECK_THROWS_AS(make({.targets = [](const parameter_info&) { return std::vector<nn::lora_rows>{}; }}), value_error);
 }

@@ -11,6 +11,7 @@
 #include "instar/data/image_loader.hpp"
 #include "instar/data/image_warp.hpp"
 #include "instar/io/file_source.hpp"
+#include "instar/io/zip_archive.hpp"
 #include "instar/train/batch_order.hpp"
 #include "support/temp_folder.hpp"
 
@@ -138,8 +139,7 @@ TEST_CASE("file_source: folders and archives") {
     CHECK(both.read("b/x.bin") == "one");
     CHECK_THROWS_WITH_AS(both.read("c"), doctest::Contains("photos.zip"), io_error);
     data::image_loader loader({.batch_size = 6, .height = 8, .width = 8, .threads = 2}, [&](index_t item, tensor_view<float, 3> x, philox) {
-        const std::string name = "in/" + std::to_string(item) + ".jpg", bytes = both.read(name);
-        const auto photo = data::decode_image(std::span(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()), name);
+        const auto photo = data::read_image(both, "in/" + std::to_string(item) + ".jpg");
         data::warp_image(x, photo, data::center_map(photo, 8));
     });
     loader.start({5, 4, 3, 2, 1, 0}, philox{});

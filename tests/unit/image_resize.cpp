@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include "instar/core/philox.hpp"
+#include "instar/core/resample.hpp"
 #include "instar/data/image_resize.hpp"
 #include "support/levels.hpp"
 

@@ -4,8 +4,12 @@
 #include <doctest/doctest.h>
 
 #include "instar/core/philox.hpp"
+#include "instar/tokenize/byte_bpe.hpp"
 #include "instar/tokenize/character.hpp"
+#include "instar/tokenize/text_tokenizer.hpp"
 #include "instar/tokenize/tokenizer_json.hpp"
+#include "instar/tokenize/unicode.hpp"
+#include "instar/tokenize/wordpiece.hpp"
 #include "support/temp_folder.hpp"
 
 using namespace instar;

@@ -8,7 +8,7 @@
 // A neighbour of a neighbour is likely one (Dong, Moses, Li 2011, "Efficient k-nearest neighbor graph construction for generic similarity
 // measures", WWW). Leaves of random projection trees give the first neighbours; then rounds in which the neighbours of a row, and those
 // that have it for a neighbour, are compared with each other, as long as a round still improves much. Exact search (cluster/knn.hpp) is
-// as fast up to some 60,000 rows of 784 numbers or 200,000 of 50, because a product of matrices runs at the machine's peak.
+// as fast at 70,000 rows of 784 numbers and faster at so many of 50, because a product of matrices runs at the machine's peak.
 
 #include <algorithm>
 #include <cmath>

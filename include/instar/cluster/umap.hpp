@@ -25,8 +25,8 @@ namespace instar::cluster {
 enum class umap_metric { euclidean, cosine };
 enum class umap_init { spectral, random };
 
-/// How neighbours are found. automatic: exact as long as comparing all pairs is about as fast as descent finds most, which is up to 200,000
-/// rows of 50 numbers or 64,000 of 784 (30 neighbours; docs/benchmarks/zero_shot_clustering.md).
+/// How neighbours are found. automatic: exact as long as comparing all pairs is about as fast as descent finds most, by a fit to what was
+/// measured for 20,000 to 70,000 rows (30 neighbours; docs/benchmarks/zero_shot_clustering.md).
 enum class umap_neighbors { automatic, exact, descent };
 inline constexpr index_t k_umap_exact_work = 70'000'000;
 inline constexpr bool umap_neighbors_exact(index_t n, index_t d) { return n <= k_umap_exact_work / (300 + d); }

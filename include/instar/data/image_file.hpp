@@ -4,6 +4,7 @@
 // Photographs from files: JPEG, PNG and BMP by stb_image, PNM by itself, to 8-bit RGB.
 //
 //     data::image photo = data::read_image("specimen.jpg");
+//     data::image other = data::read_image(files, "train/a/ABC-1.jpg");          // io::file_source: folders and zip archives
 //     data::image one = data::decode_image(bytes, "specimens.zip:a/ABC-1.jpg", {.max_pixels = 50'000'000});
 //     std::string jpeg = data::encode_jpeg(photo);                    // data/image_encode.hpp
 //
@@ -34,6 +35,7 @@
 #include "instar/data/detail/png_chunks.hpp"
 #include "instar/data/image.hpp"
 #include "instar/io/file.hpp"
+#include "instar/io/file_source.hpp"
 
 #if defined(INSTAR_HAVE_STB)
 #elif __has_include(<stb/stb_image.h>) || __has_include(<stb_image.h>)
@@ -211,6 +213,12 @@ inline image decode_image(std::span<const std::uint8_t> bytes, std::string_view 
     static_cast<void>(orientation);
     throw error(std::string(name) + ": this build reads no images: stb_image.h was not found (Debian package libstb-dev)");
 #endif
+}
+
+/// The image of this name below folders or inside archives. Throws io_error when it is not there or cannot be read, and as decode_image does.
+inline image read_image(const io::file_source& files, const std::string& name, const image_options& options = {}) {
+    const std::string bytes = files.read(name);
+    return decode_image({reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()}, name, options);
 }
 
 /// The image in a file. Throws io_error when it cannot be read, and as decode_image does.

@@ -5,7 +5,7 @@
 //
 //     const io::file_source files({"train.zip"});
 //     data::image_loader loader({.batch_size = 64, .height = 224, .width = 224}, [&](index_t item, tensor_view<float, 3> x, philox rng) {
-//         const data::image photo = data::decode_image(files.read(paths[item]), paths[item]);
+//         const data::image photo = data::read_image(files, paths[item]);
 //         data::warp_image(x, photo, data::random_affine(photo, 224, {}, rng));
 //     });
 //     for (index_t epoch = 0; epoch < n_epochs; ++epoch) {

@@ -15,7 +15,6 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
-#include <limits>
 #include <string>
 #include <vector>
 
@@ -74,7 +73,8 @@ inline image resize_columns(const image& x, index_t height, resample filter) {
 }  // namespace detail
 
 /// Pillow's Image.resize((width, height), filter): along rows first, then along columns.
-/// Throws value_error for an empty image or size. Cost: about 6·(taps) operations a pixel of each direction's result.
+/// Throws value_error for an empty image or size. The same bytes on every CPU. Cost: for each pixel of either direction's result as many
+/// multiplications of vectors as there are taps, 2 to 5 for bilinear shrinking by 2 or less.
 inline image resize(const image& x, index_t height, index_t width, resample filter = resample::bilinear) {
     if (x.height < 1 || x.width < 1) throw value_error("resize: the image is empty");
     if (height < 1 || width < 1) throw value_error("resize: the size must be positive, is " + std::to_string(height) + " × " + std::to_string(width));

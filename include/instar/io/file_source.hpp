@@ -34,7 +34,7 @@ public:
             if (archives_[i] != nullptr) {
                 if (archives_[i]->find(name)) return archives_[i]->read(name);
             } else if (const std::string path = (std::filesystem::path(roots_[i]) / name).string(); roots_.size() == 1 || std::filesystem::exists(path)) {
-                return read_bytes(path);
+                return read_text(path);
             }
         }
         std::string where;
@@ -43,13 +43,6 @@ public:
     }
 
 private:
-    static std::string read_bytes(const std::string& path) {
-        const file_reader file(path);
-        std::string bytes(static_cast<std::size_t>(file.size()), '\0');
-        if (!bytes.empty()) file.read_at(0, bytes.data(), bytes.size());
-        return bytes;
-    }
-
     std::vector<std::string> roots_;
     std::vector<std::unique_ptr<zip_archive>> archives_;  // null: a folder
 };

@@ -52,13 +52,14 @@ struct lora_config {
 /// All else stays as it is, but for what is trained whole. T: float or double, on the CPU. Same bits for any number of threads.
 /// The gradient is that of LoRA exactly: ∂A = s·Bᵀ·∂W, ∂B = s·∂W·Aᵀ. Memory of the optimiser is that of A and B; the backward pass
 /// computes ∂W of every weight all the same, as full training does.
-/// `values` must outlive the adapters. Throws value_error when rank < 1, when a name of `whole` fits nothing, and when nothing gets an adapter.
+/// `values` must outlive the adapters. Throws value_error when rank < 1 or alpha < 0, when a name of `whole` fits nothing, and when nothing gets an adapter.
 template <class T>
 class lora {
 public:
     lora(const parameter_layout& layout, tensor_view<T, 1> values, const lora_config& config, philox rng) : values_(values) {
         instar::detail::check_shape("lora", "values", values, {layout.size()});
         if (config.rank < 1) throw value_error("lora: rank must be at least 1, is " + std::to_string(config.rank));
+        if (!(config.alpha >= 0.0) || !std::isfinite(config.alpha)) throw value_error("lora: alpha must be finite and not negative, is " + std::to_string(config.alpha));
         scale_ = config.alpha > 0.0 ? static_cast<T>(config.alpha / static_cast<double>(config.rank)) : T(1);
         std::vector<bool> used(config.whole.size());
         index_t n_frozen = 0;

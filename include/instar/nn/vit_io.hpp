@@ -138,9 +138,7 @@ vit<T> load_vit(const std::string& folder, const vit_load_options& options = {})
     auto names = named_parameters(model.layout(), model.parameters());
     tensor<T, 3> positions({1, n_tokens, config.d_model});
     for (auto& p : names) {
-        if (config.pooling != stored && p.name.ends_with("norm.weight") && !p.name.starts_with("blocks.")) {
-            if (config.pooling == vit_pooling::patch_mean) std::fill_n(static_cast<T*>(p.data), config.d_model, T(1));
-        }
+        if (p.name == "fc_norm.weight" && config.pooling != stored) std::fill_n(static_cast<T*>(p.data), config.d_model, T(1));
         if (p.name == "pos_embed") {
             p.shape = {1, n_tokens, config.d_model};
             p.data = positions.data();

@@ -5,6 +5,9 @@
 //
 //     ops::softmax_cross_entropy(ctx, loss, dlogits, logits, targets, {.denominator = n_targets});
 
+#include <string>
+
+#include "instar/core/error.hpp"
 #include "instar/core/tensor_view.hpp"
 
 namespace instar {
@@ -43,6 +46,34 @@ template <class T>
 void softmax_cross_entropy(cuda_context& ctx, out_view<accumulator_t<T>, 1> loss, tensor_view<T, 2> dlogits, in_view<T, 2> logits,
                            tensor_view<const std::int32_t, 1> targets, tensor_view<const float, 1> row_weights,
                            cross_entropy_options options);
+
+namespace detail {
+
+/// Shapes of a loss over class indices and its denominator: of cross-entropy's calls and focal_loss's.
+template <class T, class A>
+void check_class_loss(const char* op, const tensor_view<A, 1>& loss, const tensor_view<T, 2>& dlogits, const tensor_view<const T, 2>& logits,
+                      const tensor_view<const std::int32_t, 1>& targets, const tensor_view<const float, 1>& row_weights, double denominator) {
+    const index_t n_rows = logits.extent(0);
+    instar::detail::check_shape(op, "loss", loss, {n_rows});
+    instar::detail::check_shape(op, "targets", targets, {n_rows});
+    if (!dlogits.empty()) instar::detail::check_shape(op, "dlogits", dlogits, {n_rows, logits.extent(1)});
+    if (!row_weights.empty()) instar::detail::check_shape(op, "row_weights", row_weights, {n_rows});
+    instar::detail::check_unit_stride(op, "dlogits", dlogits);
+    instar::detail::check_unit_stride(op, "logits", logits);
+    if (!(denominator != 0.0)) throw value_error(std::string(op) + ": options.denominator must not be zero");
+}
+
+/// On the host alone, where targets can be read: each is less than n_classes.
+inline void check_targets(const char* op, const tensor_view<const std::int32_t, 1>& targets, index_t n_classes) {
+    for (index_t r = 0; r < targets.extent(0); ++r) {
+        if (targets(r) >= n_classes) {
+            throw value_error(std::string(op) + ": targets[" + std::to_string(r) + "] is " + std::to_string(targets(r)) + ", expected less than " +
+                              std::to_string(n_classes));
+        }
+    }
+}
+
+}  // namespace detail
 
 }  // namespace instar::ops
 

@@ -18,6 +18,7 @@ class cuda_context;
 namespace instar::ops {
 
 /// p in [0, 1); p = 0 is the identity and draws nothing. Element i is kept when rng.bits(i / group) ≥ p·2³² (see drop_below).
+/// A p outside its range or a group below 1 is a value_error.
 /// With the elements of a sample as group it is stochastic depth ("drop path", Huang et al. 2016, arXiv:1603.09382).
 struct dropout_options {
     float p = 0.0f;

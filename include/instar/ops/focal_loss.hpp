@@ -7,12 +7,7 @@
 //
 // Lin et al. 2017 (arXiv:1708.02002), for softmax as in BIOSCAN-1M's MulticlassFocalLoss.
 
-#include "instar/core/tensor_view.hpp"
-
-namespace instar {
-class cpu_context;
-class cuda_context;
-}  // namespace instar
+#include "instar/ops/cross_entropy.hpp"
 
 namespace instar::ops {
 

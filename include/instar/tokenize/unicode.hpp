@@ -13,14 +13,16 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <memory>
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "instar/core/error.hpp"
-#include "instar/tokenize/detail/unicode_tables.hpp"
+#include "instar/tokenize/detail/unicode_categories.hpp"
+#include "instar/tokenize/detail/unicode_decomposition.hpp"
+#include "instar/tokenize/detail/unicode_lower_case.hpp"
 
 namespace instar::tokenize::unicode {
 
@@ -38,38 +40,88 @@ enum flag : std::uint8_t {
 
 namespace detail {
 
-/// Two-level table of flags, filled on first use from the ranges: 256 code points a page, equal pages of zeros shared.
-struct flag_table {
-    std::vector<std::uint8_t> pages = std::vector<std::uint8_t>(256);
-    std::vector<std::uint32_t> page_begin = std::vector<std::uint32_t>(0x1100);
+inline constexpr char32_t k_s_base = 0xAC00, k_l_base = 0x1100, k_v_base = 0x1161, k_t_base = 0x11A7;
+inline constexpr char32_t k_l_count = 19, k_v_count = 21, k_t_count = 28, k_s_count = k_l_count * k_v_count * k_t_count;
 
-    flag_table() {
-        for (const auto& r : tokenize::detail::k_unicode_flags) {
-            for (std::uint32_t c = r.first; c <= r.last; ++c) {
-                std::uint32_t& begin = page_begin[c >> 8];
-                if (begin == 0) {
-                    begin = static_cast<std::uint32_t>(pages.size());
-                    pages.resize(pages.size() + 256);
+/// What a code point becomes; `from` by itself in a sorted table.
+struct mapping {
+    char32_t from;
+    char32_t to[4];  // 0 = none
+};
+struct composition {
+    char32_t first, second, composed;
+    friend bool operator<(const composition& a, const composition& b) { return a.first != b.first ? a.first < b.first : a.second < b.second; }
+};
+
+/// Everything that the generated tables imply, worked out once, on first use.
+struct tables {
+    std::vector<std::uint8_t> pages = std::vector<std::uint8_t>(256);         // flags, 256 code points a page; those without any share the first
+    std::vector<std::uint32_t> page_begin = std::vector<std::uint32_t>(0x1100);
+    std::vector<mapping> lower, decomposition;  // decompositions in full, Hangul syllables left out
+    std::vector<composition> compositions;
+
+    tables() {
+        using namespace tokenize::detail;
+        for (const auto& r : k_unicode_flags) mark(r.first, r.last, r.value);
+        for (const auto& r : k_unicode_lower) {
+            for (std::uint32_t c = r.first; c <= r.last; c += r.step) lower.push_back({c, {static_cast<char32_t>(static_cast<std::int64_t>(c) + r.distance)}});
+        }
+        for (const auto& p : k_unicode_lower_pairs) lower.push_back({p.from, {p.first, p.second}});
+        sort(lower);
+        for (const mapping& m : lower) mark(m.from, m.from, lowered);
+
+        for (const auto& r : k_unicode_combining) mark(r.first, r.last, normalised);
+        mark(k_s_base, k_s_base + k_s_count - 1, normalised);
+        for (const auto& s : k_unicode_both_ways) {
+            decomposition.push_back({s.from, {s.first, s.second}});
+            compositions.push_back({s.first, s.second, s.from});
+        }
+        for (const auto& s : k_unicode_one_way) decomposition.push_back({s.from, {s.first, s.second}});
+        sort(decomposition);
+        std::sort(compositions.begin(), compositions.end());
+        for (const mapping& m : decomposition) mark(m.from, m.from, normalised);
+        // In full: only the first of two code points decomposes further, and from there on what it became is in full already or becomes so.
+        for (mapping& m : decomposition) {
+            while (const mapping* further = find(decomposition, m.to[0])) {
+                char32_t whole[4] = {};
+                std::size_t n = 0;
+                for (const char32_t c : further->to) {
+                    if (c != 0) whole[n++] = c;
                 }
-                pages[begin + (c & 255)] = r.value;
+                for (const char32_t c : {m.to[1], m.to[2], m.to[3]}) {
+                    if (c != 0) whole[n++] = c;
+                }
+                std::copy_n(whole, 4, m.to);
             }
         }
     }
+
+    static const mapping* find(const std::vector<mapping>& table, char32_t c) {
+        const auto at = std::lower_bound(table.begin(), table.end(), c, [](const mapping& row, char32_t x) { return row.from < x; });
+        return at != table.end() && at->from == c ? &*at : nullptr;
+    }
+
+private:
+    void mark(std::uint32_t first, std::uint32_t last, std::uint8_t value) {
+        for (std::uint32_t c = first; c <= last; ++c) {
+            std::uint32_t& begin = page_begin[c >> 8];
+            if (begin == 0) {
+                begin = static_cast<std::uint32_t>(pages.size());
+                pages.resize(pages.size() + 256);
+            }
+            std::uint8_t& flags = pages[begin + (c & 255)];
+            flags = static_cast<std::uint8_t>(flags | value);
+        }
+    }
+    static void sort(std::vector<mapping>& table) {
+        std::sort(table.begin(), table.end(), [](const mapping& a, const mapping& b) { return a.from < b.from; });
+    }
 };
 
-inline const flag_table& flags() {
-    static const flag_table table;
-    return table;
+inline const tables& all() {
+    static const tables t;
+    return t;
 }
-
-template <std::size_t N>
-const std::uint32_t* find(const tokenize::detail::unicode_mapping (&table)[N], char32_t c) {
-    const auto* at = std::lower_bound(std::begin(table), std::end(table), c, [](const auto& row, char32_t x) { return row.from < x; });
-    return at != std::end(table) && at->from == c ? at->to : nullptr;
-}
-
-inline constexpr char32_t k_s_base = 0xAC00, k_l_base = 0x1100, k_v_base = 0x1161, k_t_base = 0x11A7;
-inline constexpr char32_t k_l_count = 19, k_v_count = 21, k_t_count = 28, k_s_count = k_l_count * k_v_count * k_t_count;
 
 /// The composition of two code points, 0 when they have none.
 inline char32_t composed(char32_t a, char32_t b) {
@@ -79,17 +131,16 @@ inline char32_t composed(char32_t a, char32_t b) {
     if (a >= k_s_base && a < k_s_base + k_s_count && (a - k_s_base) % k_t_count == 0 && b > k_t_base && b < k_t_base + k_t_count) {
         return a + (b - k_t_base);
     }
-    const auto& table = tokenize::detail::k_unicode_compositions;
-    const auto* at = std::lower_bound(std::begin(table), std::end(table), std::pair(a, b),
-                                      [](const auto& row, const auto& x) { return row.first != x.first ? row.first < x.first : row.second < x.second; });
-    return at != std::end(table) && at->first == a && at->second == b ? at->composed : 0;
+    const auto& table = all().compositions;
+    const auto at = std::lower_bound(table.begin(), table.end(), composition{a, b, 0});
+    return at != table.end() && at->first == a && at->second == b ? at->composed : 0;
 }
 
 }  // namespace detail
 
 /// The flags of a code point; 0 for one that is unassigned, a surrogate or out of range.
 inline std::uint8_t flags(char32_t c) {
-    static const detail::flag_table& table = detail::flags();
+    static const detail::tables& table = detail::all();
     return c < 0x110000 ? table.pages[table.page_begin[c >> 8] + (c & 255)] : std::uint8_t{0};
 }
 
@@ -175,22 +226,23 @@ inline std::string encode(const traced_text& text) {
 
 /// Lower case, code point by code point, full mapping (İ becomes i and a dot above); no context.
 inline void to_lower(traced_text& text) {
+    const auto& table = detail::all().lower;
     std::size_t expanded = 0;
     for (auto& p : text.points) {
         if ((flags(p.code) & lowered) == 0) continue;
-        const std::uint32_t* to = detail::find(tokenize::detail::k_unicode_lower, p.code);
+        const auto& to = detail::tables::find(table, p.code)->to;
         if (to[1] == 0) p.code = to[0];
         else ++expanded;
     }
     if (expanded == 0) return;
     traced_text out;
     for (const auto& p : text.points) {
-        const std::uint32_t* to = (flags(p.code) & lowered) != 0 ? detail::find(tokenize::detail::k_unicode_lower, p.code) : nullptr;
-        if (to == nullptr || to[1] == 0) {
+        const detail::mapping* m = (flags(p.code) & lowered) != 0 ? detail::tables::find(table, p.code) : nullptr;
+        if (m == nullptr || m->to[1] == 0) {
             out.points.push_back(p);
             continue;
         }
-        for (int i = 0; i < 4 && to[i] != 0; ++i) out.points.push_back({to[i], p.begin, p.end});
+        for (int i = 0; i < 4 && m->to[i] != 0; ++i) out.points.push_back({m->to[i], p.begin, p.end});
     }
     text = std::move(out);
 }
@@ -209,8 +261,8 @@ inline void decompose(traced_text& text) {
             put(detail::k_l_base + s / (detail::k_v_count * detail::k_t_count));
             put(detail::k_v_base + s / detail::k_t_count % detail::k_v_count);
             if (t != 0) put(detail::k_t_base + t);
-        } else if (const std::uint32_t* to = detail::find(tokenize::detail::k_unicode_decomposition, p.code)) {
-            for (int i = 0; i < 4 && to[i] != 0; ++i) put(to[i]);
+        } else if (const detail::mapping* m = detail::tables::find(detail::all().decomposition, p.code)) {
+            for (int i = 0; i < 4 && m->to[i] != 0; ++i) put(m->to[i]);
         } else {
             put(p.code);
         }

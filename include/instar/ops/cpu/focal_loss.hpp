@@ -16,19 +16,9 @@ void focal_loss(cpu_context& ctx, out_view<accumulator_t<T>, 1> loss, tensor_vie
     static constexpr const char* k_op = "focal_loss";
     const index_t n_rows = logits.extent(0), n_classes = logits.extent(1);
     const bool with_gradient = !dlogits.empty(), weighted = !row_weights.empty();
-    instar::detail::check_shape(k_op, "loss", loss, {n_rows});
-    instar::detail::check_shape(k_op, "targets", targets, {n_rows});
-    if (with_gradient) instar::detail::check_shape(k_op, "dlogits", dlogits, {n_rows, n_classes});
-    if (weighted) instar::detail::check_shape(k_op, "row_weights", row_weights, {n_rows});
-    instar::detail::check_unit_stride(k_op, "dlogits", dlogits);
-    instar::detail::check_unit_stride(k_op, "logits", logits);
+    detail::check_class_loss<T>(k_op, loss, dlogits, logits, targets, row_weights, options.denominator);
     if (!(options.gamma >= 0.0)) throw value_error(std::string(k_op) + ": options.gamma must not be negative, is " + std::to_string(options.gamma));
-    if (!(options.denominator != 0.0)) throw value_error(std::string(k_op) + ": options.denominator must not be zero");
-    for (index_t r = 0; r < n_rows; ++r) {
-        if (targets(r) >= n_classes) {
-            throw value_error(std::string(k_op) + ": targets[" + std::to_string(r) + "] is " + std::to_string(targets(r)) + ", expected less than " + std::to_string(n_classes));
-        }
-    }
+    detail::check_targets(k_op, targets, n_classes);
     const double gamma = options.gamma;
     parallel_for(ctx, n_rows, cpu::row_grain(n_classes), [&](index_t begin, index_t end) {
         for (index_t r = begin; r < end; ++r) {

@@ -36,55 +36,83 @@ struct online_sum {
     }
 };
 
+/// One row of a loss over class indices, and its share of work for a thread of the row's group.
+template <class T, int W, int Warps>
+struct class_row {
+    static constexpr index_t k_step = row_group<Warps>::template step<W>();
+    const T* x;
+    T* dx;
+    index_t n, first;
+    std::int32_t target;
+
+    __device__ class_row(const row_group<Warps>& group, const tensor_view<const T, 2>& logits, const tensor_view<T, 2>& dlogits,
+                         const tensor_view<const std::int32_t, 1>& targets, bool with_gradient)
+        : x(logits.data() + group.row() * logits.stride(0)),
+          dx(with_gradient ? dlogits.data() + group.row() * dlogits.stride(0) : nullptr),
+          n(logits.extent(1)),
+          first(group.template first<W>()),
+          target(targets(group.row())) {}
+
+    /// True for a row that needs no softmax. An ignored row is 0; a target that does not exist cannot be thrown from here, and NaN does not
+    /// stay unseen.
+    __device__ bool settled(const row_group<Warps>& group, float& loss) const {
+        if (target >= 0 && target < n) return false;
+        const float value = target < 0 ? 0.0f : NAN;
+        if (group.lane() == 0) loss = value;
+        float v[W];
+        INSTAR_UNROLL
+        for (int i = 0; i < W; ++i) v[i] = value;
+        for (index_t j = first; j < n && dx != nullptr; j += k_step) store<W>(dx + j, v);
+        return true;
+    }
+    /// Adds the thread's logits to `exponentials`, and their plain sum.
+    __device__ float read(online_sum& exponentials) const {
+        float total = 0.0f, v[W];
+        for (index_t j = first; j < n; j += k_step) {
+            load<W>(v, x + j);
+            INSTAR_UNROLL
+            for (int i = 0; i < W; ++i) {
+                exponentials.add(v[i]);
+                total += v[i];
+            }
+        }
+        return total;
+    }
+    /// dx[j] = of(x[j], j == target). dx may be x.
+    template <class F>
+    __device__ void write(F of) const {
+        float v[W];
+        for (index_t j = first; j < n; j += k_step) {
+            load<W>(v, x + j);
+            INSTAR_UNROLL
+            for (int i = 0; i < W; ++i) v[i] = of(v[i], j + i == target);
+            store<W>(dx + j, v);
+        }
+    }
+};
+
 template <class T, int W, int Warps>
 __global__ void cross_entropy_kernel(tensor_view<float, 1> loss, tensor_view<T, 2> dlogits, tensor_view<const T, 2> logits,
                                      tensor_view<const std::int32_t, 1> targets, tensor_view<const float, 1> row_weights,
                                      float inverse_denominator, float smoothing, bool with_gradient) {
     row_group<Warps> group;
-    const index_t row = group.row(), n = logits.extent(1);
-    if (row >= logits.extent(0)) return;
-    constexpr index_t k_step = row_group<Warps>::template step<W>();
-    const index_t first = group.template first<W>();
-    const T* const x = logits.data() + row * logits.stride(0);
-    T* const dx = dlogits.data() + (with_gradient ? row * dlogits.stride(0) : 0);
-    const std::int32_t target = targets(row);
-    float v[W];
-
-    if (target < 0 || target >= n) {
-        // An ignored row is 0; a target that does not exist cannot be thrown from here, and NaN does not stay unseen.
-        const float value = target < 0 ? 0.0f : NAN;
-        if (group.lane() == 0) loss(row) = value;
-        INSTAR_UNROLL
-        for (int i = 0; i < W; ++i) v[i] = value;
-        for (index_t j = first; j < n && with_gradient; j += k_step) store<W>(dx + j, v);
-        return;
-    }
-    const float weight = (row_weights.data() != nullptr ? row_weights(row) : 1.0f) * inverse_denominator;
-    const float target_logit = to_float(x[target]);
+    if (group.row() >= logits.extent(0)) return;
+    const class_row<T, W, Warps> row(group, logits, dlogits, targets, with_gradient);
+    float& row_loss = loss(group.row());
+    if (row.settled(group, row_loss)) return;
+    const float weight = (row_weights.data() != nullptr ? row_weights(group.row()) : 1.0f) * inverse_denominator;
+    const float target_logit = to_float(row.x[row.target]);
     online_sum exponentials;
-    float total = 0.0f;
-    for (index_t j = first; j < n; j += k_step) {
-        load<W>(v, x + j);
-        INSTAR_UNROLL
-        for (int i = 0; i < W; ++i) {
-            exponentials.add(v[i]);
-            total += v[i];
-        }
-    }
+    const float total = row.read(exponentials);
     const float lse = exponentials.log_sum_exp(group);
-    const float even = smoothing / static_cast<float>(n);
+    const float even = smoothing / static_cast<float>(row.n);
     float value = lse - (1.0f - smoothing) * target_logit;
     // Guarded: with a logit of −∞ the sum is −∞, and 0 · ∞ would make the unsmoothed loss NaN.
     if (smoothing > 0.0f) value -= even * group.sum(total);
-    if (group.lane() == 0) loss(row) = weight * value;
+    if (group.lane() == 0) row_loss = weight * value;
     if (!with_gradient) return;
     group.sync();  // dlogits may be logits: all have read the target's logit
-    for (index_t j = first; j < n; j += k_step) {
-        load<W>(v, x + j);
-        INSTAR_UNROLL
-        for (int i = 0; i < W; ++i) v[i] = weight * (expf(v[i] - lse) - even - (j + i == target ? 1.0f - smoothing : 0.0f));
-        store<W>(dx + j, v);
-    }
+    row.write([=](float x, bool is_target) { return weight * (expf(x - lse) - even - (is_target ? 1.0f - smoothing : 0.0f)); });
 }
 
 }  // namespace cuda
@@ -96,16 +124,10 @@ void softmax_cross_entropy(cuda_context& ctx, out_view<accumulator_t<T>, 1> loss
     static constexpr const char* k_op = "softmax_cross_entropy";
     const index_t n_rows = logits.extent(0), n_classes = logits.extent(1);
     const bool with_gradient = !dlogits.empty(), weighted = !row_weights.empty();
-    instar::detail::check_shape(k_op, "loss", loss, {n_rows});
-    instar::detail::check_shape(k_op, "targets", targets, {n_rows});
-    if (with_gradient) instar::detail::check_shape(k_op, "dlogits", dlogits, {n_rows, n_classes});
-    if (weighted) instar::detail::check_shape(k_op, "row_weights", row_weights, {n_rows});
-    instar::detail::check_unit_stride(k_op, "dlogits", dlogits);
-    instar::detail::check_unit_stride(k_op, "logits", logits);
+    detail::check_class_loss<T>(k_op, loss, dlogits, logits, targets, row_weights, options.denominator);
     if (!(options.label_smoothing >= 0.0 && options.label_smoothing <= 1.0)) {
         throw value_error(std::string(k_op) + ": options.label_smoothing must be in [0, 1], is " + std::to_string(options.label_smoothing));
     }
-    if (!(options.denominator != 0.0)) throw value_error(std::string(k_op) + ": options.denominator must not be zero");
     const tensor_view<const float, 1> weights = weighted ? row_weights : tensor_view<const float, 1>{};
     const auto run = [&]<int W>(std::integral_constant<int, W>) {
         cuda::launch_rows(ctx, k_op, n_rows, n_classes, cuda::cross_entropy_kernel<T, W, 1>, cuda::cross_entropy_kernel<T, W, cuda::k_block_warps>,

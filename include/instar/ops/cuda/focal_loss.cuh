@@ -17,49 +17,26 @@ __global__ void focal_loss_kernel(tensor_view<float, 1> loss, tensor_view<T, 2> 
                                   tensor_view<const std::int32_t, 1> targets, tensor_view<const float, 1> row_weights,
                                   float inverse_denominator, float gamma, bool with_gradient) {
     row_group<Warps> group;
-    const index_t row = group.row(), n = logits.extent(1);
-    if (row >= logits.extent(0)) return;
-    constexpr index_t k_step = row_group<Warps>::template step<W>();
-    const index_t first = group.template first<W>();
-    const T* const x = logits.data() + row * logits.stride(0);
-    T* const dx = dlogits.data() + (with_gradient ? row * dlogits.stride(0) : 0);
-    const std::int32_t target = targets(row);
-    float v[W];
-
-    if (target < 0 || target >= n) {
-        // An ignored row is 0; a target that does not exist cannot be thrown from here, and NaN does not stay unseen.
-        const float value = target < 0 ? 0.0f : NAN;
-        if (group.lane() == 0) loss(row) = value;
-        INSTAR_UNROLL
-        for (int i = 0; i < W; ++i) v[i] = value;
-        for (index_t j = first; j < n && with_gradient; j += k_step) store<W>(dx + j, v);
-        return;
-    }
-    const float weight = (row_weights.data() != nullptr ? row_weights(row) : 1.0f) * inverse_denominator;
-    const float target_logit = to_float(x[target]);
+    if (group.row() >= logits.extent(0)) return;
+    const class_row<T, W, Warps> row(group, logits, dlogits, targets, with_gradient);
+    float& row_loss = loss(group.row());
+    if (row.settled(group, row_loss)) return;
+    const float weight = (row_weights.data() != nullptr ? row_weights(group.row()) : 1.0f) * inverse_denominator;
+    const float target_logit = to_float(row.x[row.target]);
     online_sum exponentials;
-    for (index_t j = first; j < n; j += k_step) {
-        load<W>(v, x + j);
-        INSTAR_UNROLL
-        for (int i = 0; i < W; ++i) exponentials.add(v[i]);
-    }
+    row.read(exponentials);
     const float lse = exponentials.log_sum_exp(group);
     float log_p = target_logit - lse;
     if (log_p > 0.0f) log_p = 0.0f;      // by rounding; a NaN stays
     const float wrong = -expm1f(log_p);  // 1 − p, without cancellation
     const float focus = gamma == 0.0f ? 1.0f : powf(wrong, gamma);
-    if (group.lane() == 0) loss(row) = -weight * focus * log_p;
+    if (group.lane() == 0) row_loss = -weight * focus * log_p;
     if (!with_gradient) return;
     // (1 − p)^(γ−1) · log p has the limit 0 at p = 1 for γ > 0, where the power alone may be infinite.
     const float slope = gamma == 0.0f || wrong == 0.0f ? 0.0f : gamma * powf(wrong, gamma - 1.0f) * expf(log_p) * log_p;
     const float factor = weight * (focus - slope);
     group.sync();  // dlogits may be logits: all have read the target's logit
-    for (index_t j = first; j < n; j += k_step) {
-        load<W>(v, x + j);
-        INSTAR_UNROLL
-        for (int i = 0; i < W; ++i) v[i] = factor * (j + i == target ? -wrong : expf(v[i] - lse));
-        store<W>(dx + j, v);
-    }
+    row.write([=](float x, bool is_target) { return factor * (is_target ? -wrong : expf(x - lse)); });
 }
 
 }  // namespace cuda
@@ -70,14 +47,8 @@ void focal_loss(cuda_context& ctx, out_view<accumulator_t<T>, 1> loss, tensor_vi
     static constexpr const char* k_op = "focal_loss";
     const index_t n_rows = logits.extent(0), n_classes = logits.extent(1);
     const bool with_gradient = !dlogits.empty(), weighted = !row_weights.empty();
-    instar::detail::check_shape(k_op, "loss", loss, {n_rows});
-    instar::detail::check_shape(k_op, "targets", targets, {n_rows});
-    if (with_gradient) instar::detail::check_shape(k_op, "dlogits", dlogits, {n_rows, n_classes});
-    if (weighted) instar::detail::check_shape(k_op, "row_weights", row_weights, {n_rows});
-    instar::detail::check_unit_stride(k_op, "dlogits", dlogits);
-    instar::detail::check_unit_stride(k_op, "logits", logits);
+    detail::check_class_loss<T>(k_op, loss, dlogits, logits, targets, row_weights, options.denominator);
     if (!(options.gamma >= 0.0)) throw value_error(std::string(k_op) + ": options.gamma must not be negative, is " + std::to_string(options.gamma));
-    if (!(options.denominator != 0.0)) throw value_error(std::string(k_op) + ": options.denominator must not be zero");
     const tensor_view<const float, 1> weights = weighted ? row_weights : tensor_view<const float, 1>{};
     const auto run = [&]<int W>(std::integral_constant<int, W>) {
         cuda::launch_rows(ctx, k_op, n_rows, n_classes, cuda::focal_loss_kernel<T, W, 1>, cuda::focal_loss_kernel<T, W, cuda::k_block_warps>,
