@@ -35,6 +35,10 @@ TUNED = {
 # Some machines export these, and they halve OpenBLAS.
 REMOVED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
+TITLE = "CPU benchmarks beside their peers"
+# What follows this line in a report is written by hand, and kept when the report is made anew.
+BY_HAND = "<!-- by hand from here on -->"
+
 PYTORCH_BERT, PYTORCH_OPS, PYTORCH_VIT, TOKENIZERS = "pytorch_bert.py", "pytorch_ops.py", "pytorch_vit.py", "hf_tokenizers_kmer.py"
 
 
@@ -233,7 +237,7 @@ def text_line(result):
 
 def markdown(results, facts, skipped, m, args):
     lines = [
-        "# CPU benchmarks beside their peers",
+        f"# {args.title}",
         "",
         "Made by `benchmarks/peers/run.py`; do not edit by hand. Medians; the ratio is the peer's time over instar's, so above 1 instar is",
         "faster. Percentages are of the multiply-add peak, or of the triad bandwidth, that instar's benchmarks measure in the same run.",
@@ -246,13 +250,14 @@ def markdown(results, facts, skipped, m, args):
     ]
     lines += [f"- {name}: " + ", ".join(f"{k} {v}" for k, v in f.items()) for name, f in facts.items() if f]
     filter_flag = f" --filter '{args.filter}'" if args.filter else ""
+    title_flag = f" --title '{args.title}'" if args.title != TITLE else ""
     lines += [
         "- tuned: `" + " ".join(f"{k}={v}" for k, v in TUNED.items()) + "`, fused AdamW, ignored targets instead of selected ones",
         f"- {args.rounds} rounds of instar, peer as it comes, peer tuned; at least {args.seconds} s each a round",
         "",
         "```sh",
         "cmake --preset native && cmake --build --preset native --target benchmarks",
-        f"python benchmarks/peers/run.py --build build/native{filter_flag} --rounds {args.rounds} --seconds {args.seconds} --threads {args.threads} --report {args.report}",
+        f"python benchmarks/peers/run.py --build build/native{filter_flag} --rounds {args.rounds} --seconds {args.seconds} --threads {args.threads}{title_flag} --report {args.report}",
         "```",
     ]
     for section in dict.fromkeys(r["section"] for r in results):
@@ -271,6 +276,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="at least so long a measurement")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--title", default=TITLE, help="of the report")
     parser.add_argument("--report", type=pathlib.Path, help="write this .md, and a .json beside it")
     args = parser.parse_args()
     facts_of_machine = machine(args.build, args.threads)
@@ -281,7 +287,8 @@ def main():
         print(f"not measured: {s}", file=sys.stderr)
     if args.report:
         args.report.parent.mkdir(parents=True, exist_ok=True)
-        args.report.write_text(markdown(results, facts, skipped, facts_of_machine, args))
+        kept = args.report.read_text().partition(BY_HAND) if args.report.exists() else ("", "", "")
+        args.report.write_text(markdown(results, facts, skipped, facts_of_machine, args) + ("\n" + kept[1] + kept[2] if kept[1] else ""))
         document = {"machine": facts_of_machine, "peers": facts, "rounds": args.rounds, "seconds": args.seconds, "not_measured": skipped, "results": results}
         args.report.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n")
 

@@ -77,8 +77,8 @@ inline std::size_t otsu(const std::vector<double>& histogram) {
 
 }  // namespace detail
 
-/// Finds the specimen. Empty when nothing stands out. Throws value_error for an empty image.
-/// Cost: about 20 ms a photograph of a megapixel, most of it the shrinking. Deterministic.
+/// Finds the specimen. Empty when nothing stands out. Throws value_error for an empty image and for a working_size below 16.
+/// Deterministic. Cost: 4 ms for a photograph of 683 × 512, 8 ms for one of 2592 × 1944, on a core of an AMD EPYC.
 inline std::optional<localized_specimen> localize_specimen(const image& photo, const localize_options& o = {}) {
     if (photo.height < 1 || photo.width < 1) throw value_error("localize_specimen: the image is empty");
     if (o.working_size < 16) throw value_error("localize_specimen: working_size must be at least 16, is " + std::to_string(o.working_size));

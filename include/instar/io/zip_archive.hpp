@@ -25,8 +25,8 @@
 
 namespace instar::io {
 
-/// One archive, opened for reading. Any number of threads may read: the bytes come out one file at a time (some 20 µs for a photograph of
-/// 20 KB), what is done with them goes on beside it.
+/// One archive, opened for reading. Any number of threads may read: the bytes come out one file at a time (15 µs for a stored photograph of
+/// 42 KB, 108 µs for a deflated one, on a core of an AMD EPYC), what is done with them goes on beside it.
 class zip_archive {
 public:
 #if defined(INSTAR_HAVE_LIBZIP) && INSTAR_HAVE_LIBZIP
