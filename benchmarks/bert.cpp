@@ -2,7 +2,8 @@
 //
 //     bench_bert --benchmark_filter=k4_4x768
 //
-// Names: encoder_forward/k-mers_layers×width_batch_tokens. The first sample is checked against the same model in double
+// Names: encoder_forward/k-mers_layers×width_batch_tokens, encoder_forward_bf16/… with products of bf16 (their share is of the peak
+// of float multiply-adds all the same). The first sample is checked against the same model in double
 // before anything is timed. peers/pytorch_bert.py times the same shapes.
 
 #include <benchmark/benchmark.h>
@@ -22,11 +23,12 @@ bool first_sample_is_right(cpu_context& ctx, const nn::bert<float>& model, const
     for (index_t i = 0; i < model.layout().size(); ++i) exact.parameters()(i) = static_cast<double>(model.parameters()(i));
     nn::bert_activations<double> memory;
     const auto expected = exact.forward(ctx, memory, batch.ids.view().rows(0, 1), batch.mask.view().rows(0, 1));
-    return bench::close(hidden.rows(0, 1), expected);
+    return bench::close(hidden.rows(0, 1), expected, ctx.bf16_allowed() ? bench::k_bf16_error : 1e-10);
 }
 
-void encoder_forward(benchmark::State& state, const bench::bert_shape& shape) {
+void encoder_forward(benchmark::State& state, const bench::bert_shape& shape, bool bf16) {
     cpu_context ctx;
+    ctx.allow_bf16(bf16);
     nn::bert_config config = shape.config();
     config.n_labels = 0;
     const nn::bert<float> model(config, philox{.seed = 1});
@@ -43,7 +45,8 @@ void encoder_forward(benchmark::State& state, const bench::bert_shape& shape) {
 
 const bool registered = [] {
     for (const bench::bert_shape& s : bench::k_bert_shapes) {
-        benchmark::RegisterBenchmark((std::string("encoder_forward/") + s.name).c_str(), encoder_forward, s)->UseRealTime()->Unit(benchmark::kMillisecond);
+        benchmark::RegisterBenchmark((std::string("encoder_forward/") + s.name).c_str(), encoder_forward, s, false)->UseRealTime()->Unit(benchmark::kMillisecond);
+        benchmark::RegisterBenchmark((std::string("encoder_forward_bf16/") + s.name).c_str(), encoder_forward, s, true)->UseRealTime()->Unit(benchmark::kMillisecond);
     }
     return true;
 }();

@@ -3,7 +3,7 @@
 //
 //     bench_vit --benchmark_filter=vit_forward
 //
-// Names: vit_forward/size_batch, vit_step/size_batch. The features of the first image are checked against the same model in double
+// Names: vit_forward/size_batch, vit_step/size_batch, and vit_forward_bf16, vit_step_bf16 with products of bf16. The features of the first image are checked against the same model in double
 // before the forward is timed, the step's loss must fall. peers/pytorch_vit.py times the same shapes with timm.
 
 #include <cmath>
@@ -35,8 +35,9 @@ tensor<float, 4> random_images(const nn::vit_config& c, index_t n) {
     return images;
 }
 
-void vit_forward(benchmark::State& state, const vit_shape& shape) {
+void vit_forward(benchmark::State& state, const vit_shape& shape, bool bf16) {
     cpu_context ctx;
+    ctx.allow_bf16(bf16);
     const nn::vit<float> model(shape.config, philox{.seed = 1});
     const auto images = random_images(shape.config, shape.n_batch);
     nn::vit_activations<float> memory;
@@ -47,7 +48,8 @@ void vit_forward(benchmark::State& state, const vit_shape& shape) {
         tensor<double, 4> first({1, images.extent(1), images.extent(2), images.extent(3)});
         for (index_t i = 0; i < first.size(); ++i) first.data()[i] = static_cast<double>(images.data()[i]);
         nn::vit_activations<double> exact_memory;
-        if (!bench::close(run().rows(0, 1), exact.forward(ctx, exact_memory, first.view()))) return state.SkipWithError("wrong result");
+        const auto expected = exact.forward(ctx, exact_memory, first.view());
+        if (!bench::close(run().rows(0, 1), expected, bf16 ? bench::k_bf16_error : 1e-10)) return state.SkipWithError("wrong result");
     }
     bench::peak_memory::reset();
     for (auto _ : state) benchmark::DoNotOptimize(run().data());
@@ -56,8 +58,9 @@ void vit_forward(benchmark::State& state, const vit_shape& shape) {
     bench::report(state, ctx, {.flop = model.forward_flop(shape.n_batch)});
 }
 
-void vit_step(benchmark::State& state, const vit_shape& shape) {
+void vit_step(benchmark::State& state, const vit_shape& shape, bool bf16) {
     cpu_context ctx;
+    ctx.allow_bf16(bf16);
     nn::vit_config config = shape.config;
     config.n_labels = 1000;
     nn::vit<float> model(config, philox{.seed = 1});
@@ -96,10 +99,12 @@ void vit_step(benchmark::State& state, const vit_shape& shape) {
 
 const bool registered = [] {
     for (const vit_shape& s : {vit_shape{"tiny16_b8", nn::vit_config::tiny(), 8}, {"base16_b8", nn::vit_config::base(), 8}}) {
-        benchmark::RegisterBenchmark((std::string("vit_forward/") + s.name).c_str(), vit_forward, s)->UseRealTime()->Unit(benchmark::kMillisecond);
+        benchmark::RegisterBenchmark((std::string("vit_forward/") + s.name).c_str(), vit_forward, s, false)->UseRealTime()->Unit(benchmark::kMillisecond);
+        benchmark::RegisterBenchmark((std::string("vit_forward_bf16/") + s.name).c_str(), vit_forward, s, true)->UseRealTime()->Unit(benchmark::kMillisecond);
     }
     for (const vit_shape& s : {vit_shape{"tiny16_b8", nn::vit_config::tiny(), 8}, {"base16_b4", nn::vit_config::base(), 4}}) {
-        benchmark::RegisterBenchmark((std::string("vit_step/") + s.name).c_str(), vit_step, s)->UseRealTime()->Unit(benchmark::kMillisecond);
+        benchmark::RegisterBenchmark((std::string("vit_step/") + s.name).c_str(), vit_step, s, false)->UseRealTime()->Unit(benchmark::kMillisecond);
+        benchmark::RegisterBenchmark((std::string("vit_step_bf16/") + s.name).c_str(), vit_step, s, true)->UseRealTime()->Unit(benchmark::kMillisecond);
     }
     return true;
 }();

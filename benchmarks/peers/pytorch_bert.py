@@ -1,6 +1,8 @@
 """transformers' BertForTokenClassification on PyTorch: encoder forward and masked-token training step, the shapes of
 benchmarks/bert_shapes.hpp. See peer.py for how to run it.
 
+The works named …_bf16 run under torch.autocast to bfloat16, as a user of PyTorch would ask for products of bf16.
+
 As it comes: transformers' default attention, torch.optim.AdamW, targets selected by a boolean index as BarcodeBERT does.
 Tuned: the fused AdamW and an ignore_index; run.py adds ATEN_CPU_CAPABILITY and an allocator that keeps freed memory.
 """
@@ -49,13 +51,17 @@ def setup(shape):
     return model, ids, mask, flop, 2.0 * rows * d * 4**k
 
 
-def encoder_forward(shape):
+def precision(bf16):
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16)
+
+
+def encoder_forward(shape, bf16):
     def build(tuned):
         model, ids, mask, flop, _ = setup(shape)
         encoder = model.bert.eval()
 
         def run():
-            with torch.inference_mode():
+            with torch.inference_mode(), precision(bf16):
                 return encoder(ids, attention_mask=mask).last_hidden_state
 
         assert run().shape == (*ids.shape, shape[2])
@@ -64,7 +70,7 @@ def encoder_forward(shape):
     return build
 
 
-def mlm_step(shape):
+def mlm_step(shape, bf16):
     def build(tuned):
         model, ids, mask, flop, classifier_flop = setup(shape)
         n_classes = 4 ** shape[0]
@@ -75,11 +81,12 @@ def mlm_step(shape):
 
         def run():
             masked = (torch.rand(ids.shape) < 0.5) & special
-            logits = model(torch.where(masked, 0, ids), attention_mask=mask).logits
-            if tuned:
-                loss = F.cross_entropy(logits.view(-1, n_classes), torch.where(special, targets, -100).view(-1))
-            else:
-                loss = F.cross_entropy(logits.view(-1, n_classes)[special.view(-1)], targets[special])
+            with precision(bf16):
+                logits = model(torch.where(masked, 0, ids), attention_mask=mask).logits
+                if tuned:
+                    loss = F.cross_entropy(logits.view(-1, n_classes), torch.where(special, targets, -100).view(-1))
+                else:
+                    loss = F.cross_entropy(logits.view(-1, n_classes)[special.view(-1)], targets[special])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -91,8 +98,11 @@ def mlm_step(shape):
     return build
 
 
-WORKS = {f"encoder_forward/{name}": encoder_forward(shape) for name, shape in SHAPES.items()}
-WORKS |= {f"mlm_step/{name}": mlm_step(shape) for name, shape in SHAPES.items()}
+WORKS = {}
+for name, shape in SHAPES.items():
+    for kind, bf16 in (("", False), ("_bf16", True)):
+        WORKS[f"encoder_forward{kind}/{name}"] = encoder_forward(shape, bf16)
+        WORKS[f"mlm_step{kind}/{name}"] = mlm_step(shape, bf16)
 
 if __name__ == "__main__":
     peer.main(WORKS, facts)

@@ -30,16 +30,18 @@ def backward_of(y, inputs, dy):
     return lambda: torch.autograd.grad(y, inputs, dy, retain_graph=True)
 
 
-def gemm(m, n, k, form):
+def gemm(m, n, k, form, dtype):
+    """With bfloat16, inputs and result are that type in memory already; instar's are float."""
+
     def build(tuned):
         flop = 2.0 * m * n * k
         if form == "nt":
-            a, b = uniform(m, k), uniform(n, k)
+            a, b = uniform(m, k).to(dtype), uniform(n, k).to(dtype)
             return peer.Work(no_grad(lambda: F.linear(a, b)), flop=flop)
         if form == "nn":
-            a, b = uniform(m, k), uniform(k, n)
+            a, b = uniform(m, k).to(dtype), uniform(k, n).to(dtype)
             return peer.Work(no_grad(lambda: a @ b), flop=flop)
-        a, b, c = uniform(k, m), uniform(k, n), uniform(m, n)
+        a, b, c = uniform(k, m).to(dtype), uniform(k, n).to(dtype), uniform(m, n).to(dtype)
         return peer.Work(no_grad(lambda: c.addmm_(a.T, b)), flop=flop)
 
     return build
@@ -103,7 +105,8 @@ def adamw(n):
 WORKS = {}
 for m, n, k, form in [(4096, 768, 768, "nt"), (4096, 3072, 768, "nt"), (4096, 768, 3072, "nt"), (4096, 3072, 3072, "nt"), (1056, 768, 768, "nt"),
                       (4096, 768, 3072, "nn"), (3072, 768, 4096, "tn"), (4096, 128, 128, "nt")]:
-    WORKS[f"gemm/{m}/{n}/{k}/{form}"] = gemm(m, n, k, form)
+    WORKS[f"gemm/{m}/{n}/{k}/{form}"] = gemm(m, n, k, form, torch.float32)
+    WORKS[f"gemm_bf16/{m}/{n}/{k}/{form}"] = gemm(m, n, k, form, torch.bfloat16)
 for shape in [(64, 12, 83, 64), (32, 4, 165, 192), (8, 12, 197, 64), (64, 4, 165, 64)]:
     for direction in ("forward", "backward"):
         WORKS[f"attention_{direction}/" + "/".join(map(str, shape))] = attention(*shape, direction)

@@ -1,5 +1,7 @@
 """timm's vision transformer on PyTorch: forward and training step, the shapes of benchmarks/vit.cpp. See peer.py for how to run it.
 
+The works named …_bf16 run under torch.autocast to bfloat16.
+
 As it comes: timm's model, torch.optim.AdamW. Tuned: the fused AdamW; run.py adds ATEN_CPU_CAPABILITY and an allocator that keeps
 freed memory.
 """
@@ -22,14 +24,18 @@ def flop_of(model, n):
     return n * (2.0 * 196 * 768 * d + layers * t * (8.0 * d * d + 16.0 * d * d + 4.0 * t * d))
 
 
-def forward(shape):
+def precision(bf16):
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16)
+
+
+def forward(shape, bf16):
     def build(tuned):
         torch.manual_seed(1)
         model = timm.create_model(shape[0], num_classes=0).eval()
         images = torch.randn(shape[1], 3, 224, 224)
 
         def run():
-            with torch.inference_mode():
+            with torch.inference_mode(), precision(bf16):
                 return model(images)
 
         assert run().shape == (shape[1], model.embed_dim)
@@ -38,7 +44,7 @@ def forward(shape):
     return build
 
 
-def step(shape):
+def step(shape, bf16):
     def build(tuned):
         torch.manual_seed(1)
         model = timm.create_model(shape[0], num_classes=1000).train()
@@ -47,7 +53,8 @@ def step(shape):
         optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.0, **({"fused": True} if tuned else {}))
 
         def run():
-            loss = F.cross_entropy(model(images), targets)
+            with precision(bf16):
+                loss = F.cross_entropy(model(images), targets)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -59,8 +66,10 @@ def step(shape):
     return build
 
 
-WORKS = {f"vit_forward/{n}": forward(SHAPES[n]) for n in ("tiny16_b8", "base16_b8")}
-WORKS |= {f"vit_step/{n}": step(SHAPES[n]) for n in ("tiny16_b8", "base16_b4")}
+WORKS = {}
+for kind, bf16 in (("", False), ("_bf16", True)):
+    WORKS |= {f"vit_forward{kind}/{n}": forward(SHAPES[n], bf16) for n in ("tiny16_b8", "base16_b8")}
+    WORKS |= {f"vit_step{kind}/{n}": step(SHAPES[n], bf16) for n in ("tiny16_b8", "base16_b4")}
 
 if __name__ == "__main__":
     peer.main(WORKS, facts)

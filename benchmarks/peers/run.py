@@ -50,10 +50,10 @@ def pairs():
         out.extend((section, name, file, program, rename(name)) for name in names)
 
     shapes = ("k4_4x768_b32_t165", "k8_4x768_b32_t82", "k4_4x256_b64_t165", "k4_2x128_b64_t165")
-    add("BERT encoder, forward", PYTORCH_BERT, "bench_bert", [f"encoder_forward/{s}" for s in shapes])
-    add("BERT, masked-token training step", PYTORCH_BERT, "bench_mlm_step", [f"mlm_step/{s}" for s in shapes])
+    add("BERT encoder, forward", PYTORCH_BERT, "bench_bert", [f"encoder_forward{kind}/{s}" for kind in ("", "_bf16") for s in shapes])
+    add("BERT, masked-token training step", PYTORCH_BERT, "bench_mlm_step", [f"mlm_step{kind}/{s}" for kind in ("", "_bf16") for s in shapes])
     add("Vision transformer, forward and training step", PYTORCH_VIT, "bench_vit",
-        ["vit_forward/tiny16_b8", "vit_forward/base16_b8", "vit_step/tiny16_b8", "vit_step/base16_b4"])
+        [f"vit_{w}{kind}/{s}" for kind in ("", "_bf16") for w, s in (("forward", "tiny16_b8"), ("forward", "base16_b8"), ("step", "tiny16_b8"), ("step", "base16_b4"))])
     add("ResNet, forward and training step, layers_batch_pixels", "pytorch_resnet.py", "bench_resnet",
         [f"resnet_{w}/{s}" for w in ("forward", "step") for s in ("50_b8_224", "18_b32_96")])
     add("Photographs to a network's input", "image_pipeline.py", "bench_image_pipeline", [f"image_{w}/threads:{t}" for w in ("pipeline", "decode", "resize_crop") for t in (0, 1)])
@@ -67,9 +67,9 @@ def pairs():
     add("Clustering scores", "sklearn_metrics.py", "bench_ami", ["ami/100000/5000", "ami/47260/4363"])
     add("Clustering scores", "sklearn_metrics.py", "bench_silhouette", ["silhouette/47260/50/4363", "silhouette/10000/50/500", "davies_bouldin/47260/50/4363"])
     add("Matrix product, m/n/k/form", PYTORCH_OPS, "bench_gemm",
-        [f"gemm/{s}" for s in ("4096/768/768/nt", "4096/3072/768/nt", "4096/768/3072/nt", "4096/3072/3072/nt", "1056/768/768/nt", "4096/768/3072/nn",
+        [f"gemm{kind}/{s}" for kind in ("", "_bf16") for s in ("4096/768/768/nt", "4096/3072/768/nt", "4096/768/3072/nt", "4096/3072/3072/nt", "1056/768/768/nt", "4096/768/3072/nn",
                                "3072/768/4096/tn", "4096/128/128/nt")],
-        lambda n: n.replace("gemm/", "packed/"))
+        lambda n: n.replace("gemm/", "packed/").replace("gemm_bf16/", "bf16/"))
     add("Attention, batch/heads/tokens/width", PYTORCH_OPS, "bench_attention",
         [f"attention_{d}/{s}" for d in ("forward", "backward") for s in ("64/12/83/64", "32/4/165/192", "8/12/197/64", "64/4/165/64")],
         lambda n: n + "/0/100")

@@ -9,10 +9,11 @@ using namespace instar;
 namespace {
 
 template <class T>
-void check_training(const char* name, const char* key, double weight_decay, double loss_tolerance, double parameter_tolerance) {
+void check_training(const char* name, const char* key, double weight_decay, double loss_tolerance, double parameter_tolerance, bool bf16 = false) {
     CAPTURE(std::string(name));
     CAPTURE(weight_decay);
     cpu_context ctx{2};
+    ctx.allow_bf16(bf16);
     const test::bert_case c(name);
     const std::string prefix = std::string("training.") + key;
     const auto losses = c.golden.read<double>(prefix + ".loss"), rates = c.golden.read<double>(prefix + ".rates");
@@ -51,6 +52,11 @@ TEST_CASE("bert_training: losses of ten steps, float") {
         check_training<float>(name, "wd0", 0.0, 1e-5, 0.0);
         check_training<float>(name, "wd0.01", 0.01, 1e-5, 0.0);
     }
+}
+
+TEST_CASE("bert_training: losses of ten steps, float with products of bf16") {
+    // The largest is 5.5e-4.
+    for (const char* name : test::k_bert_cases) check_training<float>(name, "wd0.01", 0.01, 1e-3, 0.0, true);
 }
 
 TEST_CASE("bert_training: losses of ten steps and the parameters after them, double") {

@@ -52,8 +52,22 @@ inline level best_level() {
     return l;
 }
 
+/// Whether the processor multiplies pairs of bf16 (AVX512-BF16).
+inline bool detect_bf16() {
+#if INSTAR_SIMD_X86
+    __builtin_cpu_init();
+    return detect_level() == level::v4 && __builtin_cpu_supports("avx512bf16");
+#else
+    return false;
+#endif
+}
+
 namespace detail {
 
+inline std::atomic<bool>& bf16_in_use() {
+    static std::atomic<bool> use{detect_bf16()};
+    return use;
+}
 inline std::atomic<level>& active() {
     static std::atomic<level> l{best_level()};
     return l;
@@ -63,6 +77,21 @@ inline std::atomic<level>& active() {
 
 /// The level in use: the best one, unless set_level chose another.
 inline level active_level() { return detail::active().load(std::memory_order_relaxed); }
+
+/// Whether products in bf16 use the processor's instructions for it: at v4, where it has them.
+inline bool native_bf16() { return active_level() == level::v4 && detail::bf16_in_use().load(std::memory_order_relaxed); }
+
+/// Has products in bf16 multiply as floats, for a scope: a test's or a measurement's override.
+class scoped_no_native_bf16 {
+public:
+    scoped_no_native_bf16() : before_(detail::bf16_in_use().exchange(false)) {}
+    ~scoped_no_native_bf16() { detail::bf16_in_use().store(before_); }
+    scoped_no_native_bf16(const scoped_no_native_bf16&) = delete;
+    scoped_no_native_bf16& operator=(const scoped_no_native_bf16&) = delete;
+
+private:
+    bool before_;
+};
 
 /// Whether this CPU can run a level.
 inline bool supports(level l) { return static_cast<int>(l) <= static_cast<int>(best_level()); }

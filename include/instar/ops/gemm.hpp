@@ -33,6 +33,8 @@ struct gemm_options {
 /// | b        | [k, n], or [n, k] transposed   | T       |
 ///
 /// T: float or double (CPU), float or bf16 (CUDA). Accumulation in float (double for double). c may not alias a or b.
+/// cpu_context::allow_bf16 lets the CPU round the a and b of floats to bf16 (nearest, ties to even), cuda_context::allow_tf32 the GPU
+/// to TF32: the same sums of rounded inputs, in less time.
 /// k = 0 gives zero (or leaves c, accumulating). Rows may be strided; the last dimension has stride 1.
 /// Same bits for any number of threads. Cost: 2·m·n·k FLOP.
 /// Throws shape_error when a shape disagrees, before anything is written.

@@ -58,8 +58,8 @@ INSTAR_ALWAYS_INLINE f64 knn_rounded(f64 x) {
 /// packed_columns; columns is a multiple of k_gemm_columns.
 inline void knn_products(float* c, index_t ldc, index_t rows, index_t columns, index_t depth, const float* a,
                          const float* b, index_t packed_columns) {
-    using tiles = detail::gemm_tiles<std::make_integer_sequence<int, k_gemm_rows>>;
-    const index_t step = gemm_block_depth(depth), n_panels = (rows + k_gemm_rows - 1) / k_gemm_rows;
+    using tiles = detail::gemm_tiles<gemm_float_input, std::make_integer_sequence<int, k_gemm_rows>>;
+    const index_t step = detail::gemm_block_depth<gemm_float_input>(depth), n_panels = (rows + k_gemm_rows - 1) / k_gemm_rows;
     index_t p0 = 0;
     do {  // once for depth 0, which gives zeros
         const index_t p1 = p0 + step < depth ? p0 + step : depth, n = p1 - p0;
@@ -77,17 +77,17 @@ inline void knn_products(float* c, index_t ldc, index_t rows, index_t columns, i
 /// Rows of x, [rows, depth] without gaps, in the panels of knn_products. Writes up to k_lanes floats of slack.
 inline void knn_pack_queries(float* out, const float* x, index_t rows, index_t depth) {
     const gemm_problem g{.m = rows, .k = depth, .a = x, .lda = depth};
-    const index_t step = gemm_block_depth(depth), n_panels = (rows + k_gemm_rows - 1) / k_gemm_rows;
+    const index_t step = detail::gemm_block_depth<gemm_float_input>(depth), n_panels = (rows + k_gemm_rows - 1) / k_gemm_rows;
     for (index_t p = 0; p < depth; p += step)
-        gemm_pack_a(out + p * rows, g, 0, rows, n_panels, p, p + step < depth ? p + step : depth);
+        gemm_pack_a<gemm_float_input>(out + p * rows, g, 0, rows, n_panels, p, p + step < depth ? p + step : depth);
 }
 
 /// The same as columns, of which there is room for `columns`.
 inline void knn_pack_references(float* out, const float* x, index_t rows, index_t columns, index_t depth) {
     const gemm_problem g{.n = rows, .k = depth, .b = x, .ldb = depth, .transpose_b = true};
-    const index_t step = gemm_block_depth(depth);
+    const index_t step = detail::gemm_block_depth<gemm_float_input>(depth);
     for (index_t p = 0; p < depth; p += step)
-        gemm_pack_b(out + p * columns, g, 0, rows, p, p + step < depth ? p + step : depth);
+        gemm_pack_b<gemm_float_input>(out + p * columns, g, 0, rows, p, p + step < depth ? p + step : depth);
 }
 
 /// out = factor · x − shift in float, computed in double. Returns Σ (factor · x − shift)².

@@ -32,7 +32,7 @@ struct knn_kernels {
     double (*dot)(const float*, const float*, index_t);
 
     static knn_kernels pick() {
-        return {INSTAR_SIMD_PICK(gemm_cut)(),
+        return {INSTAR_SIMD_PICK(gemm_pick)(false).cut,
                 INSTAR_SIMD_PICK(knn_products),
                 INSTAR_SIMD_PICK(knn_pack_queries),
                 INSTAR_SIMD_PICK(knn_pack_references),

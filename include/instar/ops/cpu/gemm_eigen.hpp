@@ -7,7 +7,8 @@
 //
 // Compile with INSTAR_GEMM_EIGEN defined in every file of a program to have ops::gemm and ops::linear use it. Eigen takes its
 // instruction set from the compiler's flags, so it is fast only with -march=native or the like; and its own templates do
-// not tell files compiled with different flags apart: give all files that use it the same flags.
+// not tell files compiled with different flags apart: give all files that use it the same flags. It multiplies floats as they are, also
+// where the context allows bf16.
 //
 // Same bits for any number of threads: each thread multiplies whole rows of one cut, which follows from the shape alone.
 

@@ -6,7 +6,8 @@
 //     cpu::gemm_packed(ctx, problem);      // on the context's threads
 //     cpu::gemm_serial(problem);           // on this thread, for use inside parallel loops: gemm_serial.hpp
 //
-// Both give the same bits, for any number of threads: an element's sum does not depend on how the work is cut, so the cuts
+// Where the context allows bf16, inputs are rounded to it on the way into the packed copies, and multiplied by the processor's own
+// instructions when it has them (AVX512-BF16). Both give the same bits, for any number of threads: an element's sum does not depend on how the work is cut, so the cuts
 // are free to follow the number of threads. Nothing is allocated once the caches below have grown.
 
 #include <algorithm>
@@ -96,18 +97,19 @@ inline void gemm_by_columns(cpu_context& ctx, const gemm_problem& g, const gemm_
 
 /// Rows in parallel over one shared packed copy of op(b), a chunk of it at a time.
 inline void gemm_by_rows(cpu_context& ctx, const gemm_problem& g, const gemm_kernels& kernels) {
-    constexpr index_t k_chunk = index_t{4} << 20;  // floats: 16 MiB, what a shared cache holds and what stays allocated
+    constexpr index_t k_chunk = index_t{4} << 20;  // lanes: 16 MiB, what a shared cache holds and what stays allocated
     const index_t threads = ctx.max_threads(), width = kernels.cut.tile_columns;
     const index_t step = kernels.depth(g.k);
-    const index_t chunk_depth = std::min(g.k, std::max<index_t>(step, 4096 / step * step));
+    const gemm_geometry& cut = kernels.cut;
+    const index_t chunk_depth = std::min(g.k, std::max<index_t>(step, 4096 * cut.lane_depths / step * step));
     const index_t all_columns = ceil_div(g.n, width) * width;
-    const index_t n_chunks = ceil_div(all_columns * chunk_depth, k_chunk);
+    const index_t n_chunks = ceil_div(all_columns * cut.lanes(chunk_depth), k_chunk);
     const index_t chunk_columns = ceil_div(ceil_div(all_columns, n_chunks), width) * width;
     // Blocks of equal height, four a thread when they stay tall enough to repay their share of op(b)'s traffic.
-    const index_t n_row_panels = ceil_div(g.m, kernels.cut.tile_rows);
-    const index_t least = ceil_div(n_row_panels, kernels.cut.block_rows / kernels.cut.tile_rows);
+    const index_t n_row_panels = ceil_div(g.m, cut.tile_rows);
+    const index_t least = ceil_div(n_row_panels, cut.block_rows / cut.tile_rows);
     const index_t n_blocks = std::min(n_row_panels, std::max(ceil_div(least, threads) * threads, std::min(4 * threads, n_row_panels / 4)));
-    const gemm_shared_scratch shared(chunk_columns * chunk_depth);
+    const gemm_shared_scratch shared(chunk_columns * cut.lanes(chunk_depth));
     for (index_t p0 = 0; p0 < g.k; p0 += chunk_depth) {
         const index_t p1 = std::min(g.k, p0 + chunk_depth);
         for (index_t j0 = 0; j0 < g.n; j0 += chunk_columns) {
@@ -116,14 +118,14 @@ inline void gemm_by_rows(cpu_context& ctx, const gemm_problem& g, const gemm_ker
             run_tasks(ctx, n_depths * n_groups, [&](index_t task) {
                 const index_t q0 = p0 + task / n_groups * step, q1 = std::min(p1, q0 + step);
                 const index_t group = task % n_groups * 8 * width;  // columns from j0
-                kernels.pack_b(shared.data() + (q0 - p0) * columns + group * (q1 - q0), g, j0 + group, std::min(j1, j0 + group + 8 * width), q0, q1);
+                kernels.pack_b(shared.data() + cut.lanes(q0 - p0) * columns + group * cut.lanes(q1 - q0), g, j0 + group, std::min(j1, j0 + group + 8 * width), q0, q1);
             });
             run_tasks(ctx, n_blocks, [&](index_t task) {
                 // Cut at whole tiles, so that panels are as tall as they can be.
                 const index_t i0 = g.m * (n_row_panels * task / n_blocks) / n_row_panels;
                 const index_t i1 = g.m * (n_row_panels * (task + 1) / n_blocks) / n_row_panels;
                 const gemm_part part{i0, i1, j0, j1, p0, p1, shared.data(), j0, columns};
-                kernels.compute(g, part, gemm_thread_scratch::mine().a(kernels.cut), nullptr);
+                kernels.compute(g, part, gemm_thread_scratch::mine().a(cut), nullptr);
             });
         }
     }
@@ -132,13 +134,14 @@ inline void gemm_by_rows(cpu_context& ctx, const gemm_problem& g, const gemm_ker
 }  // namespace detail
 
 /// The product on the context's threads.
-inline void gemm_packed(cpu_context& ctx, const gemm_problem& problem) {
+inline void gemm_packed(cpu_context& ctx, gemm_problem problem) {
+    problem.bf16 = problem.bf16 || ctx.bf16_allowed();
     if (problem.m <= 0 || problem.n <= 0) return;
     // Below this, waking a thread costs more than it brings: some 10 µs of one core.
     constexpr double k_serial_products = 5e5;
     const double products = static_cast<double>(problem.m) * static_cast<double>(problem.n) * static_cast<double>(problem.k);
     if (products < k_serial_products) return gemm_serial(problem);
-    const auto kernels = detail::gemm_kernels::pick();
+    const gemm_kernels kernels = INSTAR_SIMD_PICK(gemm_pick)(problem.bf16);
     if (problem.m <= kernels.cut.block_rows) return detail::gemm_by_columns(ctx, problem, kernels);
     detail::gemm_by_rows(ctx, problem, kernels);
 }

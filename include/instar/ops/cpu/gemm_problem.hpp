@@ -37,6 +37,7 @@ struct gemm_problem {
     float* activation = nullptr;  ///< [m, ld_activation], or none: gelu of the final c
     index_t ld_activation = 0;
     const gemm_gather* gather = nullptr;  ///< where a's rows are, instead of lda
+    bool bf16 = false;  ///< a and b are rounded to bf16; sums stay float
 };
 
 /// A part of a product: rows [i0, i1), columns [j0, j1), depths [p0, p1) of the problem.
@@ -47,14 +48,24 @@ struct gemm_part {
     index_t packed_columns = 0;       ///< columns in packed_b, a multiple of the panel's width
 };
 
-/// How an instruction set cuts products.
+/// How an instruction set cuts products. A lane is 32 bits of a packed copy: a float, or two bf16 at neighbouring depths.
 struct gemm_geometry {
     index_t tile_rows, tile_columns;  ///< of c kept in registers
     index_t block_rows;               ///< rows of op(a) packed at once, to stay in the second-level cache
-    index_t block_depth;              ///< depths summed in registers before they are added to c
+    index_t block_lanes;              ///< lanes of depths summed in registers before they are added to c
+    index_t lane_depths;              ///< depths in a lane, 1 or 2
     static constexpr index_t k_group_panels = 4;  ///< panels of op(b) a thread packs for itself at once
-    constexpr index_t scratch_a() const { return block_rows * block_depth + 16; }
-    constexpr index_t scratch_b() const { return k_group_panels * block_depth * tile_columns; }
+    constexpr index_t scratch_a() const { return block_rows * block_lanes + 16; }
+    constexpr index_t scratch_b() const { return k_group_panels * block_lanes * tile_columns; }
+    constexpr index_t lanes(index_t depth) const { return (depth + lane_depths - 1) / lane_depths; }
+};
+
+/// The kernels of one instruction set for one kind of input: simd/gemm.inl.
+struct gemm_kernels {
+    gemm_geometry cut;
+    void (*compute)(const gemm_problem&, const gemm_part&, float*, float*);
+    void (*pack_b)(float*, const gemm_problem&, index_t, index_t, index_t, index_t);
+    index_t (*depth)(index_t);  ///< depths of each block but the last
 };
 
 }  // namespace instar::ops::cpu

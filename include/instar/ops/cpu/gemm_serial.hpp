@@ -35,24 +35,12 @@ private:
 
 constexpr index_t ceil_div(index_t a, index_t b) { return (a + b - 1) / b; }
 
-/// The kernels of one instruction set, chosen once a product.
-struct gemm_kernels {
-    gemm_geometry cut;
-    void (*compute)(const gemm_problem&, const gemm_part&, float*, float*);
-    void (*pack_b)(float*, const gemm_problem&, index_t, index_t, index_t, index_t);
-    index_t (*depth)(index_t);
-
-    static gemm_kernels pick() {
-        return {INSTAR_SIMD_PICK(gemm_cut)(), INSTAR_SIMD_PICK(gemm_compute), INSTAR_SIMD_PICK(gemm_pack_b), INSTAR_SIMD_PICK(gemm_block_depth)};
-    }
-};
-
 }  // namespace detail
 
 /// The product on this thread, without waiting for others: safe inside parallel loops.
 inline void gemm_serial(const gemm_problem& problem) {
     if (problem.m <= 0 || problem.n <= 0) return;
-    const auto kernels = detail::gemm_kernels::pick();
+    const gemm_kernels kernels = INSTAR_SIMD_PICK(gemm_pick)(problem.bf16);
     auto& scratch = detail::gemm_thread_scratch::mine();
     float* const a = scratch.a(kernels.cut);
     float* const b = scratch.b(kernels.cut);

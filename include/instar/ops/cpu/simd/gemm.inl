@@ -6,6 +6,9 @@
 //
 // An element of c is the sum over blocks of depths, in order, of chains of fused multiply-adds, in order. The blocks depend on
 // k alone. So the bits depend neither on the tile an element falls in, nor on m and n, nor on who computes it.
+//
+// What a panel's 32-bit lane holds is the Input's business: a float, rounded to bf16 when the problem says so; or, where the processor
+// multiplies bf16, a pair of them at neighbouring depths, so that panels are half as long and each instruction does twice the work.
 
 namespace instar::ops::cpu::simd::INSTAR_SIMD_NS {
 
@@ -14,68 +17,162 @@ inline constexpr index_t k_gemm_columns = k_gemm_vectors * k_lanes;
 // Accumulators + k_gemm_vectors of b + 1 of a fill the registers: 31 of 32, 15 of 16, 11 of 16 (SSE2 needs one for products).
 #if INSTAR_SIMD_LEVEL == 4
 inline constexpr int k_gemm_rows = 14;
-inline constexpr index_t k_gemm_block_rows = 14 * k_gemm_rows, k_gemm_block_depth = 768;
+inline constexpr index_t k_gemm_block_rows = 14 * k_gemm_rows, k_gemm_block_lanes = 768;
 #elif INSTAR_SIMD_LEVEL == 3
 inline constexpr int k_gemm_rows = 6;
-inline constexpr index_t k_gemm_block_rows = 32 * k_gemm_rows, k_gemm_block_depth = 256;
+inline constexpr index_t k_gemm_block_rows = 32 * k_gemm_rows, k_gemm_block_lanes = 256;
 #else
 inline constexpr int k_gemm_rows = 4;
-inline constexpr index_t k_gemm_block_rows = 32 * k_gemm_rows, k_gemm_block_depth = 256;
+inline constexpr index_t k_gemm_block_rows = 32 * k_gemm_rows, k_gemm_block_lanes = 256;
 #endif
 static_assert(k_gemm_rows <= k_lanes);
 
-inline constexpr gemm_geometry gemm_cut() { return {k_gemm_rows, k_gemm_columns, k_gemm_block_rows, k_gemm_block_depth}; }
+// --- inputs ---------------------------------------------------------------------------------------------------------------------
+
+/// Floats. A problem in bf16 has its packed copies rounded, and multiplies them as floats, which is exact: what bf16 gives on processors
+/// without instructions for it.
+struct gemm_float_input {
+    static constexpr index_t k_depths = 1;       ///< depths in a lane
+    static constexpr bool k_is_float = true;      ///< a lane is what memory holds: op(b) may be read where it is, unless it must be rounded
+    static constexpr int k_tile_widths = 2;       ///< tiles of one and two vectors, or of two alone
+
+    /// k_lanes · k_depths neighbours of a row, or the first n of them and zeros.
+    static INSTAR_ALWAYS_INLINE f32 along(const float* p) { return load(p); }
+    static INSTAR_ALWAYS_INLINE f32 along_partial(const float* p, index_t n) { return load_partial(p, n); }
+    /// From k_depths rows, k_lanes neighbours of each.
+    static INSTAR_ALWAYS_INLINE f32 across(f32 first, f32) { return first; }
+    static INSTAR_ALWAYS_INLINE f32 spread(const float* a) { return broadcast(*a); }
+    static INSTAR_ALWAYS_INLINE f32 multiply_add(f32 x, f32 y, f32 sum) { return fma(x, y, sum); }
+};
+
+#if INSTAR_SIMD_LEVEL == 4
+/// Pairs of bf16 (AVX512-BF16): the lower half of a lane is the earlier depth. By name of the instruction, so that neither the region
+/// nor the compiler needs to know it. Denormals count as zero.
+struct gemm_bf16_input {
+    static constexpr index_t k_depths = 2;
+    static constexpr bool k_is_float = false;
+    static constexpr int k_tile_widths = 1;  // half the code to compile; who has so few columns has little to gain
+
+    /// The 16 of `low`, then the 16 of `high`, as bf16.
+    static INSTAR_ALWAYS_INLINE f32 convert(f32 low, f32 high) {
+        f32 y;
+        asm("vcvtne2ps2bf16 %2, %1, %0" : "=v"(y) : "v"(high), "v"(low));
+        return y;
+    }
+    static INSTAR_ALWAYS_INLINE f32 along(const float* p) { return convert(load(p), load(p + k_lanes)); }
+    static INSTAR_ALWAYS_INLINE f32 along_partial(const float* p, index_t n) {
+        return convert(load_partial(p, n < k_lanes ? n : k_lanes), n > k_lanes ? load_partial(p + k_lanes, n - k_lanes) : f32{});
+    }
+    static INSTAR_ALWAYS_INLINE f32 across(f32 first, f32 second) {
+        const f32 y = convert(first, second);
+        u16 lanes;
+        __builtin_memcpy(&lanes, &y, sizeof y);
+        lanes = __builtin_shufflevector(lanes, lanes, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+        f32 pairs;
+        __builtin_memcpy(&pairs, &lanes, sizeof pairs);
+        return pairs;
+    }
+    static INSTAR_ALWAYS_INLINE f32 spread(const float* a) {
+        std::int32_t pair;  // as an integer: a pair may look like a signalling NaN
+        __builtin_memcpy(&pair, a, sizeof pair);
+        return as_f32(broadcast(pair));
+    }
+    static INSTAR_ALWAYS_INLINE f32 multiply_add(f32 x, f32 y, f32 sum) {
+        asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(x), "v"(y));
+        return sum;
+    }
+
+private:
+    typedef std::uint16_t u16 __attribute__((vector_size(INSTAR_SIMD_BYTES)));
+};
+#endif
+
+namespace detail {
+
+template <class Input>
+constexpr index_t gemm_lanes(index_t depth) { return (depth + Input::k_depths - 1) / Input::k_depths; }
 
 /// Depths of each block but the last: k in equal parts, rounded up to whole vectors for the sake of packing.
-inline constexpr index_t gemm_block_depth(index_t k) {
-    const index_t n_blocks = (k + k_gemm_block_depth - 1) / k_gemm_block_depth;
-    return n_blocks <= 1 ? k : ((k + n_blocks - 1) / n_blocks + k_lanes - 1) / k_lanes * k_lanes;
+template <class Input>
+inline index_t gemm_block_depth(index_t k) {
+    constexpr index_t k_block = k_gemm_block_lanes * Input::k_depths, k_vector = k_lanes * Input::k_depths;
+    const index_t n_blocks = (k + k_block - 1) / k_block;
+    return n_blocks <= 1 ? k : ((k + n_blocks - 1) / n_blocks + k_vector - 1) / k_vector * k_vector;
 }
+
+/// Rounds packed floats to bf16: to nearest, ties to even; a NaN stays one. n: rounded up to whole vectors.
+inline void gemm_round(float* x, index_t n) {
+    for (index_t i = 0; i < n; i += k_lanes) {
+        const u32 u = as_u32(load(x + i));
+        const u32 rounded = (u + 0x7fffu + ((u >> 16) & 1u)) & 0xffff0000u;
+        const u32 is_nan = (u32)((u & 0x7fffffffu) > 0x7f800000u);
+        store(x + i, as_f32((is_nan & (u | 0x00400000u)) | (~is_nan & rounded)));
+    }
+}
+
+}  // namespace detail
 
 // --- packing --------------------------------------------------------------------------------------------------------------------
 
 namespace detail {
 
-/// out[p · stride + i] = row[i][p] for i < k_lanes, p < depth. What a panel of fewer rows writes past each stride is
-/// overwritten by its next depth; past the end it is slack.
+/// out[p · stride + i] = lane p of row[i], for i < k_lanes and depths below `depth`. What a panel of fewer rows writes past each
+/// stride is overwritten by its next lane; past the end it is slack.
+template <class Input>
 INSTAR_ALWAYS_INLINE void gemm_pack_rows(float* out, index_t stride, const float* const (&row)[k_lanes], index_t depth) {
+    constexpr index_t k_vector = k_lanes * Input::k_depths;
     index_t p = 0;
-    for (; p + k_lanes <= depth; p += k_lanes) {
+    for (; p + k_vector <= depth; p += k_vector, out += k_lanes * stride) {
         f32 r[k_lanes];
 #pragma GCC unroll 16
-        for (index_t i = 0; i < k_lanes; ++i) r[i] = load(row[i] + p);
+        for (index_t i = 0; i < k_lanes; ++i) r[i] = Input::along(row[i] + p);
         transpose(r);
 #pragma GCC unroll 16
-        for (index_t i = 0; i < k_lanes; ++i) store(out + (p + i) * stride, r[i]);
+        for (index_t i = 0; i < k_lanes; ++i) store(out + i * stride, r[i]);
     }
     if (p < depth) {
         f32 r[k_lanes];
 #pragma GCC unroll 16
-        for (index_t i = 0; i < k_lanes; ++i) r[i] = load_partial(row[i] + p, depth - p);
+        for (index_t i = 0; i < k_lanes; ++i) r[i] = Input::along_partial(row[i] + p, depth - p);
         transpose(r);
-        for (index_t i = 0; p + i < depth; ++i) store(out + (p + i) * stride, r[i]);
+        for (index_t i = 0; i < gemm_lanes<Input>(depth - p); ++i) store(out + i * stride, r[i]);
     }
 }
 
 /// The same of rows ld apart; a row that is not there repeats the last one: loads without a branch, lanes that fall into the slack.
+template <class Input>
 INSTAR_ALWAYS_INLINE void gemm_pack_transposed(float* out, index_t stride, const float* in, index_t ld, index_t rows, index_t depth) {
     const float* row[k_lanes];
     for (index_t i = 0; i < k_lanes; ++i) row[i] = in + (i < rows ? i : rows - 1) * ld;
-    gemm_pack_rows(out, stride, row, depth);
+    gemm_pack_rows<Input>(out, stride, row, depth);
 }
 
-/// The same of gathered rows i0 … and depths [p0, p1): run by run.
+/// The same of gathered rows i0 … and depths [p0, p1): run by run, or, when a run's end would cut a lane, from a copy.
+template <class Input>
 inline void gemm_pack_gathered(float* out, index_t stride, const gemm_problem& g, index_t i0, index_t rows, index_t p0, index_t p1) {
     const gemm_gather& where = *g.gather;
     const float* start[k_lanes];
     for (index_t i = 0; i < k_lanes; ++i) start[i] = g.a + where.offset(i0 + (i < rows ? i : rows - 1));
+    const float* row[k_lanes];
+    const bool whole_lanes = where.run % Input::k_depths == 0;
+    constexpr index_t k_copied = Input::k_depths > 1 ? k_lanes * Input::k_depths : 0;
+    float copy[k_copied > 0 ? k_lanes * k_copied : 1];
     for (index_t p = p0; p < p1;) {
-        const index_t in_run = p % where.run, shift = p / where.run * where.pitch + in_run;
-        const index_t n = where.run - in_run < p1 - p ? where.run - in_run : p1 - p;
-        const float* row[k_lanes];
-        for (index_t i = 0; i < k_lanes; ++i) row[i] = start[i] + shift;
-        gemm_pack_rows(out, stride, row, n);
-        out += n * stride;
+        index_t n;
+        if (whole_lanes || k_copied == 0) {
+            const index_t in_run = p % where.run, shift = p / where.run * where.pitch + in_run;
+            n = where.run - in_run < p1 - p ? where.run - in_run : p1 - p;
+            for (index_t i = 0; i < k_lanes; ++i) row[i] = start[i] + shift;
+        } else {
+            n = k_copied < p1 - p ? k_copied : p1 - p;
+            for (index_t e = 0; e < n; ++e) {
+                const index_t shift = (p + e) / where.run * where.pitch + (p + e) % where.run;
+                for (index_t i = 0; i < rows; ++i) copy[i * k_copied + e] = start[i][shift];
+            }
+            for (index_t i = 0; i < k_lanes; ++i) row[i] = copy + (i < rows ? i : rows - 1) * k_copied;
+        }
+        gemm_pack_rows<Input>(out, stride, row, n);
+        out += gemm_lanes<Input>(n) * stride;
         p += n;
     }
 }
@@ -93,26 +190,30 @@ inline f32 gemm_load_gathered(const float* row, const gemm_gather& where, index_
 /// 8 + 7, not 14 + 1.
 INSTAR_ALWAYS_INLINE index_t gemm_panel(index_t rows, index_t q, index_t n_panels) { return rows * q / n_panels; }
 
-/// Rows [i0, i0 + rows) and depths [p0, p1) of op(a) in panels, one after the other: panel q, of height h, holds its element
-/// (i, p) at [p · h + i]. Writes up to k_lanes elements of slack.
+/// Rows [i0, i0 + rows) and depths [p0, p1) of op(a) in panels, one after the other: panel q, of height h, holds row i's lane p
+/// at [p · h + i]. Writes up to k_lanes elements of slack.
+template <class Input>
 inline void gemm_pack_a(float* out, const gemm_problem& g, index_t i0, index_t rows, index_t n_panels, index_t p0, index_t p1) {
-    const index_t depth = p1 - p0;
+    const index_t depth = p1 - p0, lanes = detail::gemm_lanes<Input>(depth);
     if (!g.transpose_a) {
         for (index_t q = 0; q < n_panels; ++q) {
             const index_t r0 = gemm_panel(rows, q, n_panels), height = gemm_panel(rows, q + 1, n_panels) - r0;
-            if (g.gather != nullptr) detail::gemm_pack_gathered(out + r0 * depth, height, g, i0 + r0, height, p0, p1);
-            else detail::gemm_pack_transposed(out + r0 * depth, height, g.a + (i0 + r0) * g.lda + p0, g.lda, height, depth);
+            if (g.gather != nullptr) detail::gemm_pack_gathered<Input>(out + r0 * lanes, height, g, i0 + r0, height, p0, p1);
+            else detail::gemm_pack_transposed<Input>(out + r0 * lanes, height, g.a + (i0 + r0) * g.lda + p0, g.lda, height, depth);
         }
         return;
     }
     // A few depths at a time, all panels of them: memory is read in long rows, and written in short runs.
-    for (index_t p = 0; p < depth; p += 8) {
-        const index_t end = depth - p < 8 ? depth : p + 8;
-        const float* row[8];
-        for (index_t t = p; t < end; ++t) row[t - p] = g.a + (g.gather != nullptr ? g.gather->offset(p0 + t) : (p0 + t) * g.lda);
+    constexpr index_t k_rows = 8 * Input::k_depths;
+    for (index_t p = 0; p < lanes; p += 8) {
+        const index_t end = lanes - p < 8 ? lanes : p + 8, first = p * Input::k_depths;
+        const float* row[k_rows];
+        for (index_t t = 0; t < k_rows && first + t < depth; ++t) {
+            row[t] = g.a + (g.gather != nullptr ? g.gather->offset(p0 + first + t) : (p0 + first + t) * g.lda);
+        }
         for (index_t q = 0; q < n_panels; ++q) {
             const index_t r0 = gemm_panel(rows, q, n_panels), height = gemm_panel(rows, q + 1, n_panels) - r0;
-            float* o = out + r0 * depth + p * height;
+            float* o = out + r0 * lanes + p * height;
             index_t shift = i0 + r0;
             bool split = false;
             if (g.gather != nullptr) {
@@ -121,44 +222,68 @@ inline void gemm_pack_a(float* out, const gemm_problem& g, index_t i0, index_t r
                 shift = shift / g.gather->run * g.gather->pitch + in_run;
             }
             for (index_t t = p; t < end; ++t, o += height) {
-                const f32 x = split ? detail::gemm_load_gathered(row[t - p], *g.gather, i0 + r0, height) : load_partial(row[t - p] + shift, height);
-                if ((depth - t) * height >= k_lanes) store(o, x);
-                else store_partial(o, x, height);  // the next panel is near, and written already
+                f32 x[Input::k_depths];
+                for (index_t e = 0; e < Input::k_depths; ++e) {
+                    const index_t at = (t - p) * Input::k_depths + e;
+                    if (first + at >= depth) x[e] = f32{};
+                    else x[e] = split ? detail::gemm_load_gathered(row[at], *g.gather, i0 + r0, height) : load_partial(row[at] + shift, height);
+                }
+                const f32 y = Input::across(x[0], x[Input::k_depths - 1]);
+                if ((lanes - t) * height >= k_lanes) store(o, y);
+                else store_partial(o, y, height);  // the next panel is near, and written already
             }
         }
     }
 }
 
-/// Columns [j0, j1) and depths [p0, p1) of op(b) in panels of k_gemm_columns, one after the other: a panel's element (p, j)
+/// Columns [j0, j1) and depths [p0, p1) of op(b) in panels of k_gemm_columns, one after the other: a panel's lane p of column j
 /// at [p · k_gemm_columns + j]. Columns past j1 of the last panel hold any value.
+template <class Input>
 inline void gemm_pack_b(float* out, const gemm_problem& g, index_t j0, index_t j1, index_t p0, index_t p1) {
-    const index_t depth = p1 - p0, columns = j1 - j0;
+    const index_t depth = p1 - p0, lanes = detail::gemm_lanes<Input>(depth), columns = j1 - j0;
     if (g.transpose_b) {
         for (index_t j = 0; j < columns; j += k_lanes) {
-            float* o = out + j / k_gemm_columns * (k_gemm_columns * depth) + j % k_gemm_columns;
-            detail::gemm_pack_transposed(o, k_gemm_columns, g.b + (j0 + j) * g.ldb + p0, g.ldb, columns - j < k_lanes ? columns - j : k_lanes, depth);
+            float* o = out + j / k_gemm_columns * (k_gemm_columns * lanes) + j % k_gemm_columns;
+            detail::gemm_pack_transposed<Input>(o, k_gemm_columns, g.b + (j0 + j) * g.ldb + p0, g.ldb, columns - j < k_lanes ? columns - j : k_lanes, depth);
         }
         return;
     }
-    for (index_t p = 0; p < depth; p += 8) {
-        const index_t end = depth - p < 8 ? depth : p + 8;
+    for (index_t p = 0; p < lanes; p += 8) {
+        const index_t end = lanes - p < 8 ? lanes : p + 8;
         for (index_t j = 0; j < columns; j += k_lanes) {
-            float* o = out + j / k_gemm_columns * (k_gemm_columns * depth) + j % k_gemm_columns + p * k_gemm_columns;
-            const float* in = g.b + (p0 + p) * g.ldb + j0 + j;
-            if (columns - j >= k_lanes) {
-                for (index_t t = p; t < end; ++t, in += g.ldb, o += k_gemm_columns) store(o, load(in));
-            } else {
-                for (index_t t = p; t < end; ++t, in += g.ldb, o += k_gemm_columns) store(o, load_partial(in, columns - j));
+            float* o = out + j / k_gemm_columns * (k_gemm_columns * lanes) + j % k_gemm_columns + p * k_gemm_columns;
+            const index_t width = columns - j < k_lanes ? columns - j : k_lanes;
+            for (index_t t = p; t < end; ++t, o += k_gemm_columns) {
+                f32 x[Input::k_depths];
+#pragma GCC unroll 2
+                for (index_t e = 0; e < Input::k_depths; ++e) {
+                    const index_t at = t * Input::k_depths + e;
+                    const float* const in = g.b + (p0 + at) * g.ldb + j0 + j;
+                    if (at >= depth) x[e] = f32{};
+                    else x[e] = width == k_lanes ? load(in) : load_partial(in, width);
+                }
+                store(o, Input::across(x[0], x[Input::k_depths - 1]));
             }
         }
     }
 }
 
+namespace detail {
+
+/// gemm_pack_b, and what a problem in bf16 asks for besides.
+template <class Input>
+inline void gemm_pack_b_of(float* out, const gemm_problem& g, index_t j0, index_t j1, index_t p0, index_t p1) {
+    gemm_pack_b<Input>(out, g, j0, j1, p0, p1);
+    if (Input::k_is_float && g.bf16) gemm_round(out, (j1 - j0 + k_gemm_columns - 1) / k_gemm_columns * k_gemm_columns * (p1 - p0));
+}
+
+}  // namespace detail
+
 // --- a tile of c -----------------------------------------------------------------------------------------------------------------
 
-/// c[Rows, columns] (+)= a · b (+ bias) over k depths. a: [k][Rows] packed; b: rows of Vectors · k_lanes, ldb apart;
-/// (Vectors − 1) · k_lanes < columns ≤ Vectors · k_lanes.
-template <int Rows, int Vectors>
+/// c[Rows, columns] (+)= a · b (+ bias) over k lanes of depths. a: [k][Rows] packed; b: rows of Vectors · k_lanes, ldb apart;
+/// columns ≤ Vectors · k_lanes, and more than one vector less unless tiles have one width.
+template <class Input, int Rows, int Vectors>
 inline void gemm_tile(index_t k, const float* INSTAR_RESTRICT a, const float* INSTAR_RESTRICT b, index_t ldb, float* INSTAR_RESTRICT c,
                       index_t ldc, index_t columns, bool accumulate, const float* bias) {
     f32 sum[Rows][Vectors];
@@ -176,27 +301,33 @@ inline void gemm_tile(index_t k, const float* INSTAR_RESTRICT a, const float* IN
         for (int v = 0; v < Vectors; ++v) y[v] = load(b + v * k_lanes);
 #pragma GCC unroll 16
         for (int i = 0; i < Rows; ++i) {
-            const f32 x = broadcast(a[i]);
+            const f32 x = Input::spread(a + i);
 #pragma GCC unroll 4
-            for (int v = 0; v < Vectors; ++v) sum[i][v] = fma(x, y[v], sum[i][v]);
+            for (int v = 0; v < Vectors; ++v) sum[i][v] = Input::multiply_add(x, y[v], sum[i][v]);
         }
     }
-    const index_t tail = columns - (Vectors - 1) * k_lanes;
-    const bool full = tail == k_lanes;
+    // How many of a vector's lanes are columns. All of them but in the last, and in the one before it when tiles have one width.
+    constexpr int k_whole = Input::k_tile_widths == 1 ? 0 : Vectors - 1;
+    index_t width[Vectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) {
+        const index_t left = columns - v * k_lanes;
+        width[v] = v < k_whole || left >= k_lanes ? k_lanes : left > 0 ? left : 0;
+    }
     if (accumulate) {
 #pragma GCC unroll 16
         for (int i = 0; i < Rows; ++i) {
 #pragma GCC unroll 4
             for (int v = 0; v < Vectors; ++v) {
                 const float* at = c + i * ldc + v * k_lanes;
-                sum[i][v] = sum[i][v] + (v + 1 < Vectors || full ? load(at) : load_partial(at, tail));
+                sum[i][v] = sum[i][v] + (width[v] == k_lanes ? load(at) : load_partial(at, width[v]));
             }
         }
     }
     if (bias != nullptr) {
 #pragma GCC unroll 4
         for (int v = 0; v < Vectors; ++v) {
-            const f32 y = v + 1 < Vectors || full ? load(bias + v * k_lanes) : load_partial(bias + v * k_lanes, tail);
+            const f32 y = width[v] == k_lanes ? load(bias + v * k_lanes) : load_partial(bias + v * k_lanes, width[v]);
 #pragma GCC unroll 16
             for (int i = 0; i < Rows; ++i) sum[i][v] = sum[i][v] + y;
         }
@@ -206,8 +337,8 @@ inline void gemm_tile(index_t k, const float* INSTAR_RESTRICT a, const float* IN
 #pragma GCC unroll 4
         for (int v = 0; v < Vectors; ++v) {
             float* at = c + i * ldc + v * k_lanes;
-            if (v + 1 < Vectors || full) store(at, sum[i][v]);
-            else store_partial(at, sum[i][v], tail);
+            if (width[v] == k_lanes) store(at, sum[i][v]);
+            else store_partial(at, sum[i][v], width[v]);
         }
     }
 }
@@ -216,55 +347,59 @@ namespace detail {
 
 using gemm_tile_pointer = void (*)(index_t, const float*, const float*, index_t, float*, index_t, index_t, bool, const float*);
 
-template <class Rows>
+template <class Input, class Rows>
 struct gemm_tiles;
-template <int... R>
-struct gemm_tiles<std::integer_sequence<int, R...>> {
-    /// [rows − 1][vectors − 1]
-    static constexpr gemm_tile_pointer table[sizeof...(R)][k_gemm_vectors] = {{&gemm_tile<R + 1, 1>, &gemm_tile<R + 1, 2>}...};
+template <class Input, int... R>
+struct gemm_tiles<Input, std::integer_sequence<int, R...>> {
+    /// [rows − 1][width]
+    static constexpr gemm_tile_pointer table[sizeof...(R)][2] = {{&gemm_tile<Input, R + 1, 3 - Input::k_tile_widths>, &gemm_tile<Input, R + 1, 2>}...};
 };
 
 }  // namespace detail
 
 // --- a part of c -----------------------------------------------------------------------------------------------------------------
 
-/// A part of a product, by one thread. At most k_gemm_block_rows rows. a_scratch: gemm_cut().scratch_a() floats; b_scratch:
+/// A part of a product, by one thread. At most k_gemm_block_rows rows. a_scratch: gemm_geometry's scratch_a() floats; b_scratch:
 /// scratch_b() floats, unused when part.packed_b is given.
+template <class Input>
 inline void gemm_compute(const gemm_problem& g, const gemm_part& part, float* a_scratch, float* b_scratch) {
-    using tiles = detail::gemm_tiles<std::make_integer_sequence<int, k_gemm_rows>>;
+    using tiles = detail::gemm_tiles<Input, std::make_integer_sequence<int, k_gemm_rows>>;
     constexpr index_t k_group = gemm_geometry::k_group_panels * k_gemm_columns;
-    const index_t rows = part.i1 - part.i0, step = gemm_block_depth(g.k);
+    const index_t rows = part.i1 - part.i0, step = detail::gemm_block_depth<Input>(g.k);
     const index_t n_panels = (rows + k_gemm_rows - 1) / k_gemm_rows;
     index_t p0 = part.p0;
     do {  // once for k = 0, which leaves c = 0 and the epilogue
-        const index_t p1 = p0 + step < part.p1 ? p0 + step : part.p1, depth = p1 - p0;
+        const index_t p1 = p0 + step < part.p1 ? p0 + step : part.p1, depth = p1 - p0, lanes = detail::gemm_lanes<Input>(depth);
         const bool accumulate = g.accumulate || p0 > 0, last = p1 == g.k;
         // An op(b) that is read once or twice, or that lies in the first-level cache, needs no copy.
-        const bool direct = !g.transpose_b && part.packed_b == nullptr && depth > 0 && (n_panels <= 2 || depth * g.ldb <= 4096);
-        if (depth > 0) gemm_pack_a(a_scratch, g, part.i0, rows, n_panels, p0, p1);
+        const bool direct = Input::k_is_float && !g.bf16 && !g.transpose_b && part.packed_b == nullptr && depth > 0 && (n_panels <= 2 || depth * g.ldb <= 4096);
+        if (depth > 0) {
+            gemm_pack_a<Input>(a_scratch, g, part.i0, rows, n_panels, p0, p1);
+            if (Input::k_is_float && g.bf16) detail::gemm_round(a_scratch, rows * depth);
+        }
         for (index_t j = part.j0; j < part.j1; j += k_gemm_columns) {
             const index_t columns = part.j1 - j < k_gemm_columns ? part.j1 - j : k_gemm_columns;
             const float* b = nullptr;
             index_t ldb = k_gemm_columns;
             if (part.packed_b != nullptr) {
-                b = part.packed_b + (p0 - part.p0) * part.packed_columns + (j - part.j_first) * depth;
+                b = part.packed_b + (p0 - part.p0) / Input::k_depths * part.packed_columns + (j - part.j_first) * lanes;
             } else if (direct && columns % k_lanes == 0) {
                 b = g.b + p0 * g.ldb + j;
                 ldb = g.ldb;
             } else if (depth > 0) {
                 const index_t in_group = (j - part.j0) % k_group;
                 if (direct) {
-                    gemm_pack_b(b_scratch, g, j, j + columns, p0, p1);
+                    detail::gemm_pack_b_of<Input>(b_scratch, g, j, j + columns, p0, p1);
                 } else if (in_group == 0) {
-                    gemm_pack_b(b_scratch, g, j, part.j1 - j < k_group ? part.j1 : j + k_group, p0, p1);
+                    detail::gemm_pack_b_of<Input>(b_scratch, g, j, part.j1 - j < k_group ? part.j1 : j + k_group, p0, p1);
                 }
-                b = b_scratch + (direct ? 0 : in_group * depth);
+                b = b_scratch + (direct ? 0 : in_group * lanes);
             }
             const float* bias = last && g.bias != nullptr ? g.bias + j : nullptr;
             for (index_t q = 0; q < n_panels; ++q) {
                 const index_t r0 = gemm_panel(rows, q, n_panels), r1 = gemm_panel(rows, q + 1, n_panels);
                 float* c = g.c + (part.i0 + r0) * g.ldc + j;
-                tiles::table[r1 - r0 - 1][columns > k_lanes](depth, a_scratch + r0 * depth, b, ldb, c, g.ldc, columns, accumulate, bias);
+                tiles::table[r1 - r0 - 1][columns > k_lanes](lanes, a_scratch + r0 * lanes, b, ldb, c, g.ldc, columns, accumulate, bias);
                 if (last && g.activation != nullptr) {  // while the tile is in the first-level cache
                     float* y = g.activation + (part.i0 + r0) * g.ld_activation + j;
                     for (index_t r = r0; r < r1; ++r, y += g.ld_activation, c += g.ldc) gelu_range(y, c, columns);
@@ -273,6 +408,26 @@ inline void gemm_compute(const gemm_problem& g, const gemm_part& part, float* a_
         }
         p0 = p1;
     } while (p0 < part.p1);
+}
+
+namespace detail {
+
+template <class Input>
+gemm_kernels gemm_kernels_of() {
+    return {{k_gemm_rows, k_gemm_columns, k_gemm_block_rows, k_gemm_block_lanes, Input::k_depths},
+            &gemm_compute<Input>, &gemm_pack_b_of<Input>, &gemm_block_depth<Input>};
+}
+
+}  // namespace detail
+
+/// What this instruction set multiplies with. Without instructions for bf16, the kernels of floats see to a problem's rounding.
+inline gemm_kernels gemm_pick(bool bf16) {
+#if INSTAR_SIMD_LEVEL == 4
+    if (bf16 && isa::native_bf16()) return detail::gemm_kernels_of<gemm_bf16_input>();
+#else
+    static_cast<void>(bf16);
+#endif
+    return detail::gemm_kernels_of<gemm_float_input>();
 }
 
 }  // namespace instar::ops::cpu::simd::INSTAR_SIMD_NS
