@@ -51,6 +51,7 @@ def pairs():
 
     shapes = ("k4_4x768_b32_t165", "k8_4x768_b32_t82", "k4_4x256_b64_t165", "k4_2x128_b64_t165")
     add("BERT encoder, forward", PYTORCH_BERT, "bench_bert", [f"encoder_forward{kind}/{s}" for kind in ("", "_bf16") for s in shapes])
+    add("BERT encoder, forward, ONNX Runtime", "onnx_bert.py", "bench_bert", [f"encoder_forward_onnx/{s}" for s in shapes], lambda n: n.replace("_onnx", ""))
     add("BERT, masked-token training step", PYTORCH_BERT, "bench_mlm_step", [f"mlm_step{kind}/{s}" for kind in ("", "_bf16") for s in shapes])
     add("Vision transformer, forward and training step", PYTORCH_VIT, "bench_vit",
         [f"vit_{w}{kind}/{s}" for kind in ("", "_bf16") for w, s in (("forward", "tiny16_b8"), ("forward", "base16_b8"), ("step", "tiny16_b8"), ("step", "base16_b4"))])
@@ -70,6 +71,9 @@ def pairs():
         [f"gemm{kind}/{s}" for kind in ("", "_bf16") for s in ("4096/768/768/nt", "4096/3072/768/nt", "4096/768/3072/nt", "4096/3072/3072/nt", "1056/768/768/nt", "4096/768/3072/nn",
                                "3072/768/4096/tn", "4096/128/128/nt")],
         lambda n: n.replace("gemm/", "packed/").replace("gemm_bf16/", "bf16/"))
+    add("Matrix product, OpenBLAS", "numpy_gemm.py", "bench_gemm",
+        [f"openblas/{s}" for s in ("4096/768/768/nt", "4096/3072/768/nt", "4096/768/3072/nt", "1056/768/768/nt", "3072/768/4096/tn")],
+        lambda n: n.replace("openblas/", "packed/"))
     add("Attention, batch/heads/tokens/width", PYTORCH_OPS, "bench_attention",
         [f"attention_{d}/{s}" for d in ("forward", "backward") for s in ("64/12/83/64", "32/4/165/192", "8/12/197/64", "64/4/165/64")],
         lambda n: n + "/0/100")
@@ -252,7 +256,7 @@ def markdown(results, facts, skipped, m, args):
     filter_flag = f" --filter '{args.filter}'" if args.filter else ""
     title_flag = f" --title '{args.title}'" if args.title != TITLE else ""
     lines += [
-        "- tuned: `" + " ".join(f"{k}={v}" for k, v in TUNED.items()) + "`, fused AdamW, ignored targets instead of selected ones",
+        "- tuned: `" + " ".join(f"{k}={v}" for k, v in TUNED.items()) + "`, fused AdamW, ignored targets instead of selected ones, torch.compile where it is faster",
         f"- {args.rounds} rounds of instar, peer as it comes, peer tuned; at least {args.seconds} s each a round",
         "",
         "```sh",
