@@ -162,7 +162,7 @@ TEST_CASE("max_pool2d takes maxima, the first of equals, and NaN") {
                 }
             }
         }
-        ops::max_pool2d_backward<float>(two, dx.view(), dy, place.view());
+        ops::max_pool2d_backward<float>(two, dx.view(), dy, place.view(), o);
         CHECK(test::nmse(dx.view(), expected.view()) <= 1e-12);
     }
 }
