@@ -66,7 +66,7 @@ inline constexpr int k_moment_rows = 8;
 
 /// partial[range, 0 and 1, d]: mean and squares of a range of rows.
 template <class T, int W>
-__global__ void batch_moments_kernel(float* partial, tensor_view<const T, 2> x, channel_grid g) {
+__global__ void __launch_bounds__(k_channel_threads, 2) batch_moments_kernel(float* partial, tensor_view<const T, 2> x, channel_grid g) {
     INSTAR_SHARED_ARRAY(float, means, k_channel_threads * W);
     INSTAR_SHARED_ARRAY(float, squares, k_channel_threads * W);
     const index_t channel = g.channel<W>(), begin = g.begin() + g.slot(), end = g.end();
@@ -118,8 +118,9 @@ __global__ void batch_moments_kernel(float* partial, tensor_view<const T, 2> x, 
 inline constexpr int k_finish_warps = 8;
 
 /// Saved and running statistics from those of all ranges, in double.
-__global__ inline void batch_statistics_kernel(batch_norm_saved<float> saved, batch_norm_running<float> running, const float* partial, channel_grid g, double eps,
-                                               double momentum) {
+template <class T>
+__global__ void batch_statistics_kernel(batch_norm_saved<T> saved, batch_norm_running<T> running, const float* partial, channel_grid g, double eps,
+                                        double momentum) {
     INSTAR_SHARED_ARRAY(double, means, k_finish_warps * k_warp_size);
     INSTAR_SHARED_ARRAY(double, squares, k_finish_warps * k_warp_size);
     INSTAR_SHARED_ARRAY(double, counts, k_finish_warps * k_warp_size);
@@ -190,7 +191,7 @@ __device__ __forceinline__ void load_gradient(float (&g)[W], float (&v)[W], cons
 
 /// partial[range, 0 and 1, d]: Σ g and Σ g · xh of a range of rows.
 template <class T, int W>
-__global__ void batch_norm_gradient_sums_kernel(float* partial, tensor_view<const T, 2> dy, batch_norm_saved<float> saved, tensor_view<const T, 2> y,
+__global__ void batch_norm_gradient_sums_kernel(float* partial, tensor_view<const T, 2> dy, batch_norm_saved<T> saved, tensor_view<const T, 2> y,
                                                 tensor_view<const T, 2> x, bool relu, channel_grid g) {
     INSTAR_SHARED_ARRAY(float, sums, k_channel_threads * W);
     INSTAR_SHARED_ARRAY(float, sums_x, k_channel_threads * W);
@@ -259,7 +260,7 @@ __global__ void batch_norm_parameters_kernel(T* dweight, T* dbias, float* means,
 
 /// dx = weight · rstd · (g − mean g − xh · mean (g · xh)).
 template <class T, int W>
-__global__ void batch_norm_backward_kernel(tensor_view<T, 2> dx, tensor_view<const T, 2> dy, batch_norm_saved<float> saved, tensor_view<const T, 2> y,
+__global__ void batch_norm_backward_kernel(tensor_view<T, 2> dx, tensor_view<const T, 2> dy, batch_norm_saved<T> saved, tensor_view<const T, 2> y,
                                            tensor_view<const T, 2> x, const T* weight, const float* means, bool relu, channel_grid g) {
     const index_t channel = g.channel<W>();
     if (channel >= g.d) return;
@@ -307,8 +308,8 @@ void batch_norm_forward(cuda_context& ctx, tensor_view<T, 2> y, std::type_identi
         const cuda::channel_grid g(x.extent(0), d, W, cuda::k_channel_sum_blocks, cuda::k_moment_rows);
         const cuda::scratch<float> partial(ctx, g.n_ranges * 2 * d, k_op);
         cuda::launch(ctx, k_op, cuda::batch_moments_kernel<T, W>, g.grid(), {cuda::k_channel_threads}, 0, partial.data(), x, g);
-        cuda::launch(ctx, k_op, cuda::batch_statistics_kernel, {cuda::blocks_for(d, cuda::k_warp_size)}, {cuda::k_finish_warps * cuda::k_warp_size}, 0,
-                     batch_norm_saved<float>{saved.mean, saved.rstd}, batch_norm_running<float>{running.mean, running.variance}, partial.data(), g, options.eps, options.momentum);
+        cuda::launch(ctx, k_op, cuda::batch_statistics_kernel<T>, {cuda::blocks_for(d, cuda::k_warp_size)}, {cuda::k_finish_warps * cuda::k_warp_size}, 0,
+                     saved, running, partial.data(), g, options.eps, options.momentum);
     };
     cuda::with_pack<T>(cuda::packable(x), run);
     cuda::batch_norm_apply<T, false>(ctx, k_op, y, x, saved.mean, saved.rstd, weight, bias, options);
@@ -330,15 +331,14 @@ void batch_norm_backward(cuda_context& ctx, tensor_view<T, 2> dx, tensor_view<T,
     detail::check_batch_norm_backward<T>(k_op, dx, dweight, dbias, dy, saved, y, x, weight, options.relu);
     const index_t n = x.extent(0), d = x.extent(1);
     if (n == 0) return;
-    const batch_norm_saved<float> statistics{saved.mean, saved.rstd};
     const auto run = [&]<int W>(std::integral_constant<int, W>) {
         const cuda::channel_grid sums(n, d, W, cuda::k_channel_sum_blocks, cuda::k_moment_rows), map(n, d, W, cuda::k_channel_map_blocks, 1);
         const cuda::scratch<float> partial(ctx, sums.n_ranges * 2 * d, k_op), means(ctx, 2 * d, k_op);
-        cuda::launch(ctx, k_op, cuda::batch_norm_gradient_sums_kernel<T, W>, sums.grid(), {cuda::k_channel_threads}, 0, partial.data(), dy, statistics, y, x,
+        cuda::launch(ctx, k_op, cuda::batch_norm_gradient_sums_kernel<T, W>, sums.grid(), {cuda::k_channel_threads}, 0, partial.data(), dy, saved, y, x,
                      options.relu, sums);
         cuda::launch(ctx, k_op, cuda::batch_norm_parameters_kernel<T>, {cuda::blocks_for(d, cuda::k_warp_size)}, {cuda::k_finish_warps * cuda::k_warp_size}, 0,
                      dweight.data(), dbias.data(), means.data(), partial.data(), sums);
-        cuda::launch(ctx, k_op, cuda::batch_norm_backward_kernel<T, W>, map.grid(), {cuda::k_channel_threads}, 0, dx, dy, statistics, y, x, weight.data(),
+        cuda::launch(ctx, k_op, cuda::batch_norm_backward_kernel<T, W>, map.grid(), {cuda::k_channel_threads}, 0, dx, dy, saved, y, x, weight.data(),
                      means.data(), options.relu, map);
     };
     cuda::with_pack<T>(cuda::packable(dx, dy, x) && cuda::packable(weight) && (!options.relu || cuda::packable(y)), run);
