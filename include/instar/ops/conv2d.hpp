@@ -30,6 +30,8 @@ struct conv2d_shape {
     index_t height_out() const { return (height + 2 * padding - kernel) / stride + 1; }
     index_t width_out() const { return (width + 2 * padding - kernel) / stride + 1; }
     index_t depth() const { return kernel * kernel * d_in; }
+    /// From one unfolded patch to the next on a GPU: a multiple of eight elements, so that rows start at multiples of sixteen bytes.
+    index_t pitch() const { return (depth() + 7) / 8 * 8; }
     /// A product of the pixels as they lie.
     bool pointwise() const { return kernel == 1 && stride == 1 && padding == 0; }
     /// Whether dx is itself a convolution of stride 1: of dy, with the weight turned round.
@@ -46,8 +48,8 @@ struct conv2d_shape {
 /// strided convolution; double and the GPU unfold always; the weight and its gradient in the order of a patch.
 inline index_t conv2d_scratch(const conv2d_shape& s) {
     if (s.pointwise()) return 0;
-    const index_t padding = s.padded() + (s.transposes() ? s.padded_out() : s.patches());
-    return s.chunk() * std::max(padding, 2 * s.patches()) + 2 * s.d_out * s.depth();
+    const index_t padding = s.padded() + (s.transposes() ? s.padded_out() : s.patches()), unfolded = s.height_out() * s.width_out() * s.pitch();
+    return s.chunk() * std::max(padding, 2 * unfolded) + 2 * s.d_out * s.pitch();
 }
 
 /// y[b, i, j, o] = bias[o] + Σ_{c, r, s} x[b, i·stride + r − padding, j·stride + s − padding, c] · weight[o, c, r, s], zeros outside
