@@ -5,7 +5,7 @@
 //
 //     ops::sgd_update(ctx, parameters, momentum, gradients, {.lr = 0.1, .momentum = 0.9});
 
-#include <cmath>
+#include <limits>
 #include <string>
 
 #include "instar/core/tensor_view.hpp"
@@ -53,12 +53,13 @@ void check_sgd(const tensor_view<T, 1>& parameters, const tensor_view<T, 1>& mom
     instar::detail::check_contiguous(k_op, "parameters", parameters);
     instar::detail::check_contiguous(k_op, "momentum", momentum);
     instar::detail::check_contiguous(k_op, "gradients", gradients);
-    const auto require = [](bool ok, const char* name, double value) {
-        if (!ok) throw value_error(std::string(k_op) + ": options." + name + " must be finite and at least 0, is " + std::to_string(value));
+    const auto require = [](const char* name, double value) {
+        if (value >= 0.0 && value < std::numeric_limits<double>::infinity()) return;
+        throw value_error(std::string(k_op) + ": options." + name + " must be finite and at least 0, is " + std::to_string(value));
     };
-    require(std::isfinite(o.lr) && o.lr >= 0.0, "lr", o.lr);
-    require(std::isfinite(o.momentum) && o.momentum >= 0.0, "momentum", o.momentum);
-    require(std::isfinite(o.weight_decay) && o.weight_decay >= 0.0, "weight_decay", o.weight_decay);
+    require("lr", o.lr);
+    require("momentum", o.momentum);
+    require("weight_decay", o.weight_decay);
 }
 
 }  // namespace detail
