@@ -3,6 +3,9 @@
 
 #include "instar/ops/adamw.hpp"
 #include "instar/ops/attention.hpp"
+#include "instar/ops/batch_norm.hpp"
+#include "instar/ops/channels_last.hpp"
+#include "instar/ops/conv2d.hpp"
 #include "instar/ops/cross_entropy.hpp"
 #include "instar/ops/dropout.hpp"
 #include "instar/ops/elementwise.hpp"
@@ -14,8 +17,11 @@
 #include "instar/ops/l2_normalize.hpp"
 #include "instar/ops/layer_norm.hpp"
 #include "instar/ops/linear.hpp"
+#include "instar/ops/max_pool2d.hpp"
 #include "instar/ops/patch_embedding.hpp"
 #include "instar/ops/pooling.hpp"
+#include "instar/ops/relu.hpp"
+#include "instar/ops/sgd.hpp"
 #include "instar/ops/siglip.hpp"
 #include "instar/ops/softmax.hpp"
 #include "instar/ops/sup_con.hpp"
@@ -30,6 +36,19 @@ namespace instar::ops {
     template void attention_backward<T>(cuda_context&, tensor_view<T, 4>, out_view<T, 4>, out_view<T, 4>, in_view<T, 4>,          \
                                         in_view<T, 4>, std::type_identity_t<attention_saved<T>>, in_view<T, 4>, in_view<T, 4>,    \
                                         in_view<T, 4>, tensor_view<const std::uint8_t, 2>, attention_options);                    \
+    template void batch_norm_forward<T>(cuda_context&, tensor_view<T, 2>, std::type_identity_t<batch_norm_saved<T>>,              \
+                                        std::type_identity_t<batch_norm_running<T>>, in_view<T, 2>, in_view<T, 1>, in_view<T, 1>, \
+                                        batch_norm_options);                                                                      \
+    template void batch_norm_inference<T>(cuda_context&, tensor_view<T, 2>, std::type_identity_t<batch_norm_running<T>>,          \
+                                          in_view<T, 2>, in_view<T, 1>, in_view<T, 1>, batch_norm_options);                       \
+    template void batch_norm_backward<T>(cuda_context&, tensor_view<T, 2>, tensor_view<T, 1>, tensor_view<T, 1>, in_view<T, 2>,   \
+                                         std::type_identity_t<batch_norm_saved<T>>, in_view<T, 2>, in_view<T, 2>, in_view<T, 1>,  \
+                                         batch_norm_options);                                                                     \
+    template void channels_last<T>(cuda_context&, tensor_view<T, 4>, in_view<T, 4>);                                              \
+    template void conv2d_forward<T>(cuda_context&, tensor_view<T, 4>, in_view<T, 4>, in_view<T, 4>, in_view<T, 1>,                \
+                                    const conv2d_shape&, tensor_view<T, 1>);                                                      \
+    template void conv2d_backward<T>(cuda_context&, out_view<T, 4>, tensor_view<T, 4>, out_view<T, 1>, in_view<T, 4>,             \
+                                     in_view<T, 4>, in_view<T, 4>, const conv2d_shape&, tensor_view<T, 1>);                       \
     template void softmax_cross_entropy<T>(cuda_context&, out_view<accumulator_t<T>, 1>, tensor_view<T, 2>, in_view<T, 2>,        \
                                            tensor_view<const std::int32_t, 1>, tensor_view<const float, 1>, cross_entropy_options); \
     template void focal_loss<T>(cuda_context&, out_view<accumulator_t<T>, 1>, tensor_view<T, 2>, in_view<T, 2>,                   \
@@ -38,6 +57,7 @@ namespace instar::ops {
     template void residual_dropout_forward<T>(cuda_context&, tensor_view<T, 1>, in_view<T, 1>, in_view<T, 1>, dropout_options);   \
     template void dropout_backward<T>(cuda_context&, tensor_view<T, 1>, in_view<T, 1>, dropout_options);                          \
     template void fill<T>(cuda_context&, tensor_view<T, 1>, std::type_identity_t<T>);                                             \
+    template void copy<T>(cuda_context&, tensor_view<T, 1>, in_view<T, 1>);                                                       \
     template void add<T>(cuda_context&, tensor_view<T, 1>, in_view<T, 1>, in_view<T, 1>);                                         \
     template void scale<T>(cuda_context&, tensor_view<T, 1>, accumulator_t<T>);                                                   \
     template void embedding_forward<T>(cuda_context&, tensor_view<T, 3>, tensor_view<const std::int32_t, 2>, in_view<T, 2>,       \
@@ -75,6 +95,10 @@ namespace instar::ops {
                                          in_view<T, 1>);                                                                          \
     template void linear_backward<T>(cuda_context&, tensor_view<T, 2>, out_view<T, 2>, out_view<T, 1>, in_view<T, 2>,             \
                                      in_view<T, 2>, in_view<T, 2>);                                                               \
+    template void max_pool2d_forward<T>(cuda_context&, tensor_view<T, 4>, tensor_view<std::int32_t, 4>, in_view<T, 4>,            \
+                                        max_pool2d_options);                                                                      \
+    template void max_pool2d_backward<T>(cuda_context&, tensor_view<T, 4>, in_view<T, 4>, tensor_view<const std::int32_t, 4>,     \
+                                         max_pool2d_options);                                                                     \
     template void extract_patches<T>(cuda_context&, tensor_view<T, 2>, in_view<T, 4>, index_t);                                    \
     template void extract_patches_backward<T>(cuda_context&, tensor_view<T, 4>, in_view<T, 2>, index_t);                           \
     template void prepend_class_token<T>(cuda_context&, tensor_view<T, 3>, in_view<T, 2>, in_view<T, 1>, in_view<T, 2>);           \
@@ -84,6 +108,9 @@ namespace instar::ops {
                                            pooling);                                                                              \
     template void sequence_pool_backward<T>(cuda_context&, tensor_view<T, 3>, in_view<T, 2>, tensor_view<const std::uint8_t, 2>,  \
                                             pooling);                                                                             \
+    template void add_relu<T>(cuda_context&, tensor_view<T, 1>, in_view<T, 1>, in_view<T, 1>);                                    \
+    template void relu_backward<T>(cuda_context&, tensor_view<T, 1>, in_view<T, 1>, in_view<T, 1>);                               \
+    template void sgd_update<T>(cuda_context&, tensor_view<T, 1>, out_view<T, 1>, in_view<T, 1>, sgd_options);                    \
     template void softmax_forward<T>(cuda_context&, tensor_view<T, 2>, in_view<T, 2>);                                            \
     template void softmax_backward<T>(cuda_context&, tensor_view<T, 2>, in_view<T, 2>, in_view<T, 2>);                            \
     template void sup_con<T>(cuda_context&, out_view<accumulator_t<T>, 1>, tensor_view<T, 2>, in_view<T, 2>,                      \

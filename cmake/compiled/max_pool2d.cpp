@@ -7,7 +7,8 @@ namespace instar::ops {
 #define INSTAR_INSTANTIATE(T)                                                                                                \
     template void max_pool2d_forward<T>(cpu_context&, tensor_view<T, 4>, tensor_view<std::int32_t, 4>, in_view<T, 4>,        \
         max_pool2d_options);                                                                                                 \
-    template void max_pool2d_backward<T>(cpu_context&, tensor_view<T, 4>, in_view<T, 4>, tensor_view<const std::int32_t, 4>)
+    template void max_pool2d_backward<T>(cpu_context&, tensor_view<T, 4>, in_view<T, 4>, tensor_view<const std::int32_t, 4>, \
+        max_pool2d_options)
 
 INSTAR_INSTANTIATE(float);
 INSTAR_INSTANTIATE(double);

@@ -1,18 +1,21 @@
 // The checks that a real GPU runs (tests/gpu), on the emulated device: all operators through copies, and training steps of a
-// small BERT.
+// small BERT. Those of a small ResNet: resnet.cpp.
 
 #include "support/device_checks.hpp"
+#include "support/device_images.hpp"
 
 using namespace instar;
 
 TEST_CASE("device operators agree with the reference in float") {
     cuda_context ctx;
     test::check_device_operators<float>(ctx, false);
+    test::check_device_image_operators<float>(ctx, false);
     test::check_device_adamw(ctx, 3001);
 }
 TEST_CASE("device operators agree with the reference in bf16") {
     cuda_context ctx;
     test::check_device_operators<bf16>(ctx, false);
+    test::check_device_image_operators<bf16>(ctx, false);
 }
 TEST_CASE("device training of a small BERT follows the CPU's in double") {
     cuda_context ctx;

@@ -4,23 +4,31 @@
 #include <vector>
 
 #include "support/device_checks.hpp"
+#include "support/device_images.hpp"
 
 using namespace instar;
 
 TEST_CASE("gpu operators agree with the reference in float") {
     cuda_context ctx;
     test::check_device_operators<float>(ctx, true);
+    test::check_device_image_operators<float>(ctx, true);
     for (const index_t n : {1, 3001, 4'000'001}) test::check_device_adamw(ctx, n);
     ctx.synchronize();
 }
 TEST_CASE("gpu operators agree with the reference in bf16") {
     cuda_context ctx;
     test::check_device_operators<bf16>(ctx, true);
+    test::check_device_image_operators<bf16>(ctx, true);
     ctx.synchronize();
 }
 TEST_CASE("gpu training of a small BERT follows the CPU's in double, with the same bits each time") {
     cuda_context ctx;
     test::check_device_training(ctx);
+}
+TEST_CASE("gpu training of small ResNets follows the CPU's, with the same bits each time") {
+    cuda_context ctx;
+    test::check_device_resnet(ctx, test::small_bottleneck_resnet(), 4, 35, 10);
+    test::check_device_resnet(ctx, test::small_basic_resnet(), 4, 11, 10);
 }
 TEST_CASE("gpu context works on the caller's stream and reports devices that do not exist") {
     cudaStream_t stream = nullptr;

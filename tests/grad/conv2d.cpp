@@ -66,6 +66,6 @@ TEST_CASE("max_pool2d backward is the gradient of the forward") {
         return test::dot(y.view(), dy.view());
     };
     (void)f();
-    ops::max_pool2d_backward<double>(ctx, dx.view(), dy, place.view());
+    ops::max_pool2d_backward<double>(ctx, dx.view(), dy, place.view(), o);
     CHECK(test::gradient_error(x.view(), dx.view(), f) < 1e-8);
 }

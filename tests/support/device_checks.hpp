@@ -298,7 +298,9 @@ template <class T>
 std::vector<double> get(cuda_context& ctx, tensor_view<const T, 1> from) {
     tensor<T, 1> host({from.size()});
     ctx.download(host.view(), from);
-    return {host.begin(), host.end()};
+    std::vector<double> values;
+    for (const T& value : host) values.push_back(to_double(value));
+    return values;
 }
 
 struct training_run {

@@ -1,13 +1,13 @@
-// Convolution, batch normalisation and max pooling on the CPU against plain sums.
+// Convolution, batch normalisation and max pooling on the CPU against the reference.
 
 #include <cmath>
 #include <limits>
 
 #include <doctest/doctest.h>
 
-#include "instar/ops/batch_norm.hpp"
-#include "instar/ops/max_pool2d.hpp"
+#include "instar/ops/ref/batch_norm.hpp"
 #include "instar/ops/ref/conv2d.hpp"
+#include "instar/ops/ref/max_pool2d.hpp"
 #include "support/compare.hpp"
 #include "support/levels.hpp"
 
@@ -70,44 +70,42 @@ void check_batch_norm(index_t n, index_t d, bool relu, double tolerance) {
     cpu_context one{1}, two{2};
     const auto x = test::random_tensor<T, 2>({n, d}, 1, 3.0, 5.0), dy = test::random_tensor<T, 2>({n, d}, 2);
     const auto w = test::random_tensor<T, 1>({d}, 3), b = test::random_tensor<T, 1>({d}, 4);
-    auto running_mean = test::random_tensor<T, 1>({d}, 5), running_variance = test::random_tensor<T, 1>({d}, 6, 0.5, 2.0);
-    const auto old_mean = test::random_tensor<T, 1>({d}, 5), old_variance = test::random_tensor<T, 1>({d}, 6, 0.5, 2.0);
-    tensor<T, 1> mean({d}), rstd({d});
-    tensor<T, 2> y({n, d}), y_two({n, d}), e({n, d});
     const ops::batch_norm_options o{.relu = relu};
-    ops::batch_norm_forward<T>(one, y.view(), {mean.view(), rstd.view()}, {running_mean.view(), running_variance.view()}, x, w, b, o);
-    {
-        auto m = test::random_tensor<T, 1>({d}, 5), v = test::random_tensor<T, 1>({d}, 6, 0.5, 2.0);
-        ops::batch_norm_forward<T>(two, y_two.view(), {mean.view(), rstd.view()}, {m.view(), v.view()}, x, w, b, o);
-        CHECK(test::same_bits(y.view(), y_two.view()));
-    }
-    for (index_t c = 0; c < d; ++c) {
-        double sum = 0.0, squares = 0.0;
-        for (index_t r = 0; r < n; ++r) sum += static_cast<double>(x(r, c));
-        for (index_t r = 0; r < n; ++r) squares += std::pow(static_cast<double>(x(r, c)) - sum / static_cast<double>(n), 2);
-        const double scale = 1.0 / std::sqrt(squares / static_cast<double>(n) + o.eps);
-        for (index_t r = 0; r < n; ++r) {
-            const double v = (static_cast<double>(x(r, c)) - sum / static_cast<double>(n)) * scale * static_cast<double>(w(c)) + static_cast<double>(b(c));
-            e(r, c) = static_cast<T>(relu ? std::max(v, 0.0) : v);
-        }
-        CHECK(static_cast<double>(running_mean(c)) == doctest::Approx(0.9 * static_cast<double>(old_mean(c)) + 0.1 * sum / static_cast<double>(n)).epsilon(1e-5));
-        CHECK(static_cast<double>(running_variance(c)) == doctest::Approx(0.9 * static_cast<double>(old_variance(c)) + 0.1 * squares / static_cast<double>(n - 1)).epsilon(1e-4));
-    }
-    CHECK(test::nmse(y.view(), e.view()) <= tolerance);
-    // With the batch's own statistics as running ones, evaluation gives the same.
-    tensor<T, 1> variance({d});
-    for (index_t c = 0; c < d; ++c) variance(c) = static_cast<T>(1.0 / std::pow(static_cast<double>(rstd(c)), 2) - o.eps);
-    ops::batch_norm_inference<T>(two, y_two.view(), {mean.view(), variance.view()}, x, w, b, o);
-    CHECK(test::nmse(y_two.view(), e.view()) <= tolerance);
-    tensor<T, 2> dx({n, d}), dx_two({n, d});
-    tensor<T, 1> dw({d}), db({d}), dw_two({d}), db_two({d});
-    ops::batch_norm_backward<T>(one, dx.view(), dw.view(), db.view(), dy, {mean.view(), rstd.view()}, y, x, w, o);
-    ops::batch_norm_backward<T>(two, dx_two.view(), dw_two.view(), db_two.view(), dy, {mean.view(), rstd.view()}, y, x, w, o);
-    CHECK(test::same_bits(dx.view(), dx_two.view()));
-    CHECK(test::same_bits(dw.view(), dw_two.view()));
+    struct result {
+        tensor<T, 2> y, evaluated, dx;
+        tensor<T, 1> mean, rstd, running_mean, running_variance, dw, db;
+        result(index_t rows, index_t columns)
+            : y({rows, columns}), evaluated({rows, columns}), dx({rows, columns}), mean({columns}), rstd({columns}), running_mean(test::random_tensor<T, 1>({columns}, 5)),
+              running_variance(test::random_tensor<T, 1>({columns}, 6, 0.5, 2.0)), dw(test::random_tensor<T, 1>({columns}, 7)), db(test::random_tensor<T, 1>({columns}, 8)) {}
+    };
+    result r(n, d), s(n, d), e(n, d);
+    const auto run = [&](cpu_context& ctx, result& to) {
+        ops::batch_norm_forward<T>(ctx, to.y.view(), {to.mean.view(), to.rstd.view()}, {to.running_mean.view(), to.running_variance.view()}, x, w, b, o);
+        ops::batch_norm_inference<T>(ctx, to.evaluated.view(), {to.running_mean.view(), to.running_variance.view()}, x, w, b, o);
+        ops::batch_norm_backward<T>(ctx, to.dx.view(), to.dw.view(), to.db.view(), dy, {to.mean.view(), to.rstd.view()}, to.y, x, w, o);
+    };
+    run(one, r);
+    run(two, s);
+    ops::ref::batch_norm_forward<T>(e.y.view(), {e.mean.view(), e.rstd.view()}, {e.running_mean.view(), e.running_variance.view()}, x, w, b, o);
+    ops::ref::batch_norm_inference<T>(e.evaluated.view(), {e.running_mean.view(), e.running_variance.view()}, x, w, b, o);
+    // From the same y: a value on the edge of the ReLU may have fallen to the other side.
+    ops::ref::batch_norm_backward<T>(e.dx.view(), e.dw.view(), e.db.view(), dy, {e.mean.view(), e.rstd.view()}, r.y, x, w, o);
+    CHECK(test::nmse(r.y.view(), e.y.view()) <= tolerance);
+    CHECK(test::nmse(r.evaluated.view(), e.evaluated.view()) <= tolerance);
+    CHECK(test::nmse(r.mean.view(), e.mean.view()) <= tolerance);
+    CHECK(test::nmse(r.rstd.view(), e.rstd.view()) <= tolerance);
+    CHECK(test::nmse(r.running_mean.view(), e.running_mean.view()) <= tolerance);
+    CHECK(test::nmse(r.running_variance.view(), e.running_variance.view()) <= tolerance);
+    CHECK(test::nmse(r.dw.view(), e.dw.view()) <= 10 * tolerance);  // sums that mostly cancel
+    CHECK(test::nmse(r.db.view(), e.db.view()) <= tolerance);
+    if (n > 2) CHECK(test::nmse(r.dx.view(), e.dx.view()) <= tolerance);  // two rows leave no gradient but rounding
+    CHECK(test::same_bits(r.y.view(), s.y.view()));
+    CHECK(test::same_bits(r.evaluated.view(), s.evaluated.view()));
+    CHECK(test::same_bits(r.dx.view(), s.dx.view()));
+    CHECK(test::same_bits(r.dw.view(), s.dw.view()));
     for (index_t c = 0; c < d; ++c) {  // the gradient has no part along 1
         double sum = 0.0;
-        for (index_t r = 0; r < n; ++r) sum += static_cast<double>(dx(r, c));
+        for (index_t row = 0; row < n; ++row) sum += static_cast<double>(r.dx(row, c));
         CHECK(std::fabs(sum) < 1e-3);
     }
 }
@@ -121,7 +119,7 @@ TEST_CASE("conv2d equals the reference, forward and backward") {
     }
 }
 
-TEST_CASE("batch_norm equals its formula, with and without ReLU") {
+TEST_CASE("batch_norm equals the reference, with and without ReLU") {
     for (const bool relu : {false, true}) {
         check_batch_norm<float>(2, 1, relu, 1e-10);
         check_batch_norm<float>(700, 19, relu, 1e-12);
@@ -142,28 +140,17 @@ TEST_CASE("max_pool2d takes maxima, the first of equals, and NaN") {
         ops::max_pool2d_forward<float>(two, y_two.view(), place_two.view(), x, o);
         CHECK(test::same_bits(y.view(), y_two.view()));
         CHECK(test::same_bits(place.view(), place_two.view()));
-        tensor<float, 4> expected({n, h, w, d}), dx({n, h, w, d});
+        tensor<float, 4> expected({n, o.out(h), o.out(w), d}), dx({n, h, w, d}), dx_expected({n, h, w, d});
+        tensor<std::int32_t, 4> place_expected({n, o.out(h), o.out(w), d});
         const auto dy = test::random_tensor<float, 4>({n, o.out(h), o.out(w), d}, 2);
-        for (index_t b = 0; b < n; ++b) {
-            for (index_t i = 0; i < o.out(h); ++i) {
-                for (index_t j = 0; j < o.out(w); ++j) {
-                    for (index_t c = 0; c < d; ++c) {
-                        index_t best = -1;
-                        for (index_t p = 0; p < h * w; ++p) {
-                            const index_t r = p / w - i * o.stride + o.padding, q = p % w - j * o.stride + o.padding;
-                            if (r < 0 || r >= o.kernel || q < 0 || q >= o.kernel) continue;
-                            const float v = x(b, p / w, p % w, c);
-                            const bool nan_there = best >= 0 && std::isnan(x(b, best / w, best % w, c));
-                            if (best < 0 || (!nan_there && (std::isnan(v) || v > x(b, best / w, best % w, c)))) best = p;
-                        }
-                        CHECK(place(b, i, j, c) == best);
-                        expected(b, best / w, best % w, c) += dy(b, i, j, c);
-                    }
-                }
-            }
-        }
-        ops::max_pool2d_backward<float>(two, dx.view(), dy, place.view());
-        CHECK(test::nmse(dx.view(), expected.view()) <= 1e-12);
+        ops::ref::max_pool2d_forward<float>(expected.view(), place_expected.view(), x, o);
+        CHECK(test::same_bits(y.view(), expected.view()));
+        CHECK(test::same_bits(place.view(), place_expected.view()));
+        CHECK(std::isnan(y(0, (3 + o.padding) / o.stride, (3 + o.padding) / o.stride, 2)));
+        CHECK(place(1, 0, 0, 0) == 0);
+        ops::ref::max_pool2d_backward<float>(dx_expected.view(), dy, place_expected.view());
+        ops::max_pool2d_backward<float>(two, dx.view(), dy, place.view(), o);
+        CHECK(test::nmse(dx.view(), dx_expected.view()) <= 1e-12);
     }
 }
 
@@ -177,9 +164,13 @@ TEST_CASE("conv2d, batch_norm and max_pool2d name what does not fit") {
     padded.padding = 1;
     tensor<float, 4> y2({1, 2, 2, 1});
     CHECK_THROWS_WITH_AS(ops::conv2d_forward<float>(ctx, y2.view(), x, w, {}, padded, none.view()), doctest::Contains("scratch has 0"), shape_error);
+    tensor<float, 1> scratch({ops::conv2d_scratch(padded)}), two_biases({2});
+    CHECK_THROWS_WITH_AS(ops::conv2d_forward<float>(ctx, y2.view(), x, w, two_biases, padded, scratch.view()), doctest::Contains("bias has shape [2], expected [1]"), shape_error);
     tensor<float, 2> row({1, 3});
     tensor<float, 1> a({3}), b({3}), c({3}), v({3}), m({3}), r({3});
     CHECK_THROWS_WITH_AS(ops::batch_norm_forward<float>(ctx, row.view(), {m.view(), r.view()}, {a.view(), b.view()}, row, c, v, {}), doctest::Contains("two rows"), value_error);
     tensor<std::int32_t, 4> place({1, 1, 1, 1});
     CHECK_THROWS_AS(ops::max_pool2d_forward<float>(ctx, y.view(), place.view(), x, {.kernel = 3, .stride = 1, .padding = 2}), value_error);
+    CHECK_THROWS_WITH_AS(ops::max_pool2d_backward<float>(ctx, x.view(), y, place.view(), {.kernel = 1, .stride = 1, .padding = 0}),
+                         doctest::Contains("dy has shape [1, 1, 1, 1], expected [1, 2, 2, 1]"), shape_error);
 }

@@ -1,4 +1,4 @@
-// fill, add and scale on the CPU against the reference.
+// fill, copy, add and scale on the CPU against the reference.
 
 #include <limits>
 
@@ -23,6 +23,11 @@ void check_elementwise() {
         for (cpu_context* ctx : {&one, &two}) {
             ops::fill<T>(*ctx, y, T(3));
             ops::ref::fill<T>(expected, T(3));
+            CHECK(test::same_bits(y.view(), expected.view()));
+            ops::copy<T>(*ctx, y, a);
+            ops::ref::copy<T>(expected, a);
+            CHECK(test::same_bits(y.view(), expected.view()));
+            ops::copy<T>(*ctx, y, y);
             CHECK(test::same_bits(y.view(), expected.view()));
             ops::add<T>(*ctx, y, a, b);
             ops::ref::add<T>(expected, a, b);

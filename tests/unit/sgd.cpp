@@ -1,6 +1,8 @@
-// Stochastic gradient descent beside PyTorch: plain, momentum, Nesterov, weight decay, a falling rate; threads; bad input.
+// Stochastic gradient descent beside PyTorch and the reference: plain, momentum, Nesterov, weight decay, a falling rate; threads; bad input.
 #include <doctest/doctest.h>
 
+#include "instar/core/cpu_context.hpp"
+#include "instar/ops/ref/sgd.hpp"
 #include "instar/optim/sgd.hpp"
 #include "support/compare.hpp"
 
@@ -28,6 +30,21 @@ TEST_CASE("sgd: four steps of torch.optim.SGD") {
     }
 }
 
+TEST_CASE("sgd: an update agrees with the reference") {
+    cpu_context ctx{2};
+    for (const ops::sgd_options o : {ops::sgd_options{.lr = 0.1}, {.lr = 0.05, .momentum = 0.9, .weight_decay = 0.01}, {.lr = 0.05, .momentum = 0.9, .weight_decay = 0.01, .nesterov = true}}) {
+        for (const index_t n : {0, 1, 17, 40001}) {
+            CAPTURE(n);
+            auto p = test::random_tensor<float, 1>({n}, 1), b = test::random_tensor<float, 1>({n}, 2), e_p = test::random_tensor<float, 1>({n}, 1), e_b = test::random_tensor<float, 1>({n}, 2);
+            const auto g = test::random_tensor<float, 1>({n}, 3);
+            ops::sgd_update<float>(ctx, p, b, g, o);
+            ops::ref::sgd_update<float>(e_p, e_b, g, o);
+            CHECK(test::nmse(p.view(), e_p.view()) <= 1e-13);
+            CHECK(test::nmse(b.view(), e_b.view()) <= 1e-13);
+        }
+    }
+}
+
 TEST_CASE("sgd: the same bits for any number of threads; what does not fit is named") {
     const index_t n = 100003;
     cpu_context one{1}, two{2};
@@ -42,4 +59,6 @@ TEST_CASE("sgd: the same bits for any number of threads; what does not fit is na
     CHECK_THROWS_AS(optim::sgd<float>(3, {.nesterov = true}), value_error);
     tensor<float, 1> three({3});
     CHECK_THROWS_AS(a.step(one, three.view(), g.view(), 0.1), shape_error);
+    CHECK(test::error_text<shape_error>([&] { a.step(one, p.view(), three.view(), 0.1); }) == "sgd_update: gradients has shape [3], expected [100003]");
+    CHECK(test::error_text<value_error>([&] { a.step(one, p.view(), g.view(), -0.1); }) == "sgd_update: options.lr must be finite and at least 0, is -0.100000");
 }

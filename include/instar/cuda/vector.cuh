@@ -76,6 +76,27 @@ __device__ __forceinline__ void store(T* to, const float (&from)[W], index_t cou
     }
 }
 
+/// Sixteen bytes that are only moved, whatever elements they hold.
+#if defined(__CUDACC__)
+using pack16 = uint4;
+#else
+struct alignas(16) [[gnu::may_alias]] pack16 {
+    std::uint32_t words[4];
+};
+#endif
+
+/// W elements between memory and an array aligned to sixteen bytes, as they are: in packs of sixteen bytes where W elements are whole ones.
+template <int W, class V>
+__device__ __forceinline__ void move(V* to, const V* from) {
+    if constexpr (W * sizeof(V) % 16 == 0) {
+        INSTAR_UNROLL
+        for (int i = 0; i < static_cast<int>(W * sizeof(V) / 16); ++i) reinterpret_cast<pack16*>(to)[i] = reinterpret_cast<const pack16*>(from)[i];
+    } else {
+        INSTAR_UNROLL
+        for (int i = 0; i < W; ++i) to[i] = from[i];
+    }
+}
+
 /// Threads of a block that walks over a flat range, one pack each.
 inline constexpr int k_flat_threads = 256;
 

@@ -8,17 +8,18 @@
 //     auto features = model.forward(ctx, memory, images);                               // images [n, 3, 224, 224] → [n, 2048]
 //     auto logits = model.classify(ctx, memory);                                        // [n, n_labels]
 //
-// Parameters and buffers have torchvision's names (named_parameters() of nn/bert_io.hpp reads and writes them by name). On the CPU alone, channels
-// last inside. He et al. 2015 (arXiv:1512.03385); the stride is in
-// the 3 × 3 convolution ("v1.5"), as in torchvision.
+// Parameters and buffers have torchvision's names (named_parameters() of nn/bert_io.hpp reads and writes them by name). Channels last inside.
+// The same source runs on the CPU and on a GPU: resnet<float, device_memory> with a cuda_context. He et al. 2015 (arXiv:1512.03385); the
+// stride is in the 3 × 3 convolution ("v1.5"), as in torchvision.
 
 #include <array>
 
-#include "instar/core/cpu_context.hpp"
 #include "instar/core/memory.hpp"
 #include "instar/nn/bert.hpp"
 #include "instar/ops/batch_norm.hpp"
+#include "instar/ops/channels_last.hpp"
 #include "instar/ops/conv2d.hpp"
+#include "instar/ops/elementwise.hpp"
 #include "instar/ops/max_pool2d.hpp"
 #include "instar/ops/pooling.hpp"
 #include "instar/ops/relu.hpp"
@@ -77,7 +78,7 @@ public:
     struct saved {
         ops::conv2d_shape shape;
         tensor_view<T, 4> convolved, y;  // the same memory in evaluation
-        tensor_view<T, 1> mean, rstd;
+        ops::batch_norm_saved<T> statistics;
     };
 
     template <class T, class Memory>
@@ -86,27 +87,27 @@ public:
         s.shape = shape(n, height, width);
         s.convolved = memory.template take<T>({n, s.shape.height_out(), s.shape.width_out(), s.shape.d_out});
         s.y = training ? memory.template take<T>({n, s.shape.height_out(), s.shape.width_out(), s.shape.d_out}) : s.convolved;
-        s.mean = memory.template take<T>({s.shape.d_out});
-        s.rstd = memory.template take<T>({s.shape.d_out});
+        s.statistics.mean = memory.template take<accumulator_t<T>>({s.shape.d_out});
+        s.statistics.rstd = memory.template take<accumulator_t<T>>({s.shape.d_out});
         return s;
     }
 
     /// buffers: of the layout given to the constructor; updated in training.
-    template <class T>
-    void forward(cpu_context& ctx, tensor_view<const T, 1> values, tensor_view<T, 1> buffers, const saved<T>& s, tensor_view<const T, 4> x, ops::batch_norm_options options,
-                 bool training, tensor_view<T, 1> scratch) const {
+    template <class Context, class T>
+    void forward(Context& ctx, tensor_view<const T, 1> values, tensor_view<accumulator_t<T>, 1> buffers, const saved<T>& s, in_view<T, 4> x, ops::batch_norm_options options,
+                 bool training, out_view<T, 1> scratch) const {
         ops::conv2d_forward<T>(ctx, s.convolved, x, weight_(values), {}, s.shape, scratch);
         const auto from = rows(s.convolved), to = rows(s.y);
         const ops::batch_norm_running<T> running{running_mean_(buffers), running_variance_(buffers)};
-        if (training) ops::batch_norm_forward<T>(ctx, to, {s.mean, s.rstd}, running, from, norm_weight_(values), norm_bias_(values), options);
+        if (training) ops::batch_norm_forward<T>(ctx, to, s.statistics, running, from, norm_weight_(values), norm_bias_(values), options);
         else ops::batch_norm_inference<T>(ctx, to, running, from, norm_weight_(values), norm_bias_(values), options);
     }
 
     /// dx may be empty. dy is overwritten.
-    template <class T>
-    void backward(cpu_context& ctx, tensor_view<const T, 1> values, tensor_view<T, 1> gradients, tensor_view<T, 4> dx, tensor_view<T, 4> dy, const saved<T>& s,
-                  tensor_view<const T, 4> x, ops::batch_norm_options options, tensor_view<T, 1> scratch) const {
-        ops::batch_norm_backward<T>(ctx, rows(dy), norm_weight_(gradients), norm_bias_(gradients), rows(dy), {s.mean, s.rstd}, rows(s.y), rows(s.convolved), norm_weight_(values), options);
+    template <class Context, class T>
+    void backward(Context& ctx, tensor_view<const T, 1> values, out_view<T, 1> gradients, out_view<T, 4> dx, out_view<T, 4> dy, const saved<T>& s, in_view<T, 4> x,
+                  ops::batch_norm_options options, out_view<T, 1> scratch) const {
+        ops::batch_norm_backward<T>(ctx, rows(dy), norm_weight_(gradients), norm_bias_(gradients), rows(dy), s.statistics, rows(s.y), rows(s.convolved), norm_weight_(values), options);
         ops::conv2d_backward<T>(ctx, dx, weight_(gradients), {}, dy, x, weight_(values), s.shape, scratch);
     }
 
@@ -158,9 +159,9 @@ public:
         return s;
     }
 
-    template <class T>
-    void forward(cpu_context& ctx, tensor_view<const T, 1> values, tensor_view<T, 1> buffers, const saved<T>& s, tensor_view<const T, 4> x, ops::batch_norm_options options,
-                 bool training, tensor_view<T, 1> scratch) const {
+    template <class Context, class T>
+    void forward(Context& ctx, tensor_view<const T, 1> values, tensor_view<accumulator_t<T>, 1> buffers, const saved<T>& s, in_view<T, 4> x, ops::batch_norm_options options,
+                 bool training, out_view<T, 1> scratch) const {
         tensor_view<const T, 4> in = x;
         for (std::size_t u = 0; u < units_.size(); ++u) {
             options.relu = u + 1 < units_.size();
@@ -173,9 +174,9 @@ public:
     }
 
     /// dx is overwritten; dy too. Takes gradients of the block's inside from `memory` and gives them back.
-    template <class T, class Memory>
-    void backward(cpu_context& ctx, tensor_view<const T, 1> values, tensor_view<T, 1> gradients, tensor_view<T, 4> dx, tensor_view<T, 4> dy, const saved<T>& s,
-                  tensor_view<const T, 4> x, ops::batch_norm_options options, tensor_view<T, 1> scratch, arena<Memory>& memory) const {
+    template <class Context, class T, class Memory>
+    void backward(Context& ctx, tensor_view<const T, 1> values, out_view<T, 1> gradients, out_view<T, 4> dx, out_view<T, 4> dy, const saved<T>& s, in_view<T, 4> x,
+                  ops::batch_norm_options options, out_view<T, 1> scratch, arena<Memory>& memory) const {
         const std::size_t mark = memory.mark();
         const auto take_like = [&](const auto& v) { return memory.template take<T>({v.extent(0), v.extent(1), v.extent(2), v.extent(3)}); };
         auto d_sum = take_like(s.y), d_shortcut = take_like(x);
@@ -183,7 +184,7 @@ public:
         for (std::size_t u = 1; u < units_.size(); ++u) d_unit[u] = take_like(s.units[u - 1].y);
         if (!memory.measuring()) {
             ops::relu_backward<T>(ctx, flat(dy), flat(tensor_view<const T, 4>(dy)), flat(tensor_view<const T, 4>(s.y)));
-            parallel_for(ctx, dy.size(), index_t{1} << 16, [&](index_t begin, index_t end) { std::copy(dy.data() + begin, dy.data() + end, d_sum.data() + begin); });
+            ops::copy<T>(ctx, flat(d_sum), flat(tensor_view<const T, 4>(dy)));
             options.relu = false;
             for (std::size_t u = units_.size(); u-- > 0;) {
                 const auto in = u == 0 ? x : tensor_view<const T, 4>(s.units[u - 1].y);
@@ -251,10 +252,11 @@ private:
 
 /// Memory of a forward (and of its backward): sized once for a batch and an image size, a step allocates little after that:
 /// batch normalisation's column sums and lists of views.
-template <class T>
+template <class T, class Memory = host_memory>
 class resnet_activations {
 public:
-    void reserve(cpu_context& ctx, const resnet_network& net, index_t n, index_t height, index_t width, bool training) {
+    template <class Context>
+    void reserve(Context& ctx, const resnet_network& net, index_t n, index_t height, index_t width, bool training) {
         if (n == n_ && height == height_ && width == width_ && training == training_) return;
         n_ = -1;  // stays so when an allocation throws
         memory_.measure();
@@ -264,7 +266,7 @@ public:
         if (training) {
             scratch_.measure();
             for (std::size_t i = net.blocks().size(); i-- > 0;) {
-                net.blocks()[i].backward<T>(ctx, {}, {}, {}, {}, blocks[i], input(i), {}, {}, scratch_);
+                net.blocks()[i].backward(ctx, tensor_view<const T, 1>{}, {}, {}, {}, blocks[i], input(i), {}, {}, scratch_);
             }
             scratch_.commit();
         }
@@ -275,7 +277,7 @@ public:
     }
     std::size_t bytes() const noexcept { return memory_.committed_bytes() + scratch_.committed_bytes(); }
     bool training() const noexcept { return training_; }
-    arena<>& scratch() noexcept { return scratch_; }
+    arena<Memory>& scratch() noexcept { return scratch_; }
     tensor_view<const T, 4> input(std::size_t block) const { return block == 0 ? tensor_view<const T, 4>(pooled) : tensor_view<const T, 4>(blocks[block - 1].y); }
 
     // What one forward keeps; public to the model, not part of the interface.
@@ -338,7 +340,8 @@ private:
     }
     /// Elements that a block's inside takes, alignment included.
     static index_t inside_of(const residual_block& block, const residual_block::saved<T>& s) {
-        const auto one = [](const conv_norm::saved<T>& u) { return (u.y.size() + 2 * u.shape.d_out) + 3 * 64; };
+        constexpr auto k_statistic = static_cast<index_t>(sizeof(accumulator_t<T>) / sizeof(T));
+        const auto one = [](const conv_norm::saved<T>& u) { return (u.y.size() + 2 * k_statistic * u.shape.d_out) + 3 * 64; };
         index_t total = block.shortcut() ? one(s.shortcut) : 0;
         for (const auto& u : s.units) total += one(u);
         return total;
@@ -348,20 +351,20 @@ public:
     static constexpr ops::max_pool2d_options k_pool{};
 
 private:
-    arena<> memory_, scratch_;
+    arena<Memory> memory_, scratch_;
     index_t n_ = -1, height_ = -1, width_ = -1;
     bool training_ = false;
 };
 
-/// A ResNet with its parameters and running statistics. T: float or double.
-template <class T>
+/// A ResNet with its parameters and running statistics. T: float or double, on a GPU float or bf16; Memory: host_memory, or the CUDA context's.
+template <class T, class Memory = host_memory>
 class resnet {
 public:
     /// Initialised as torchvision does: Kaiming (fan out) convolutions, normalisation 1 and 0.
-    resnet(const resnet_config& config, philox rng) : resnet(config) { initialise(net_.layout(), parameters_.view(), rng); }
-    /// Parameters zero, to be filled by the caller; running means 0 and variances 1.
+    resnet(const resnet_config& config, philox rng) requires std::same_as<Memory, host_memory> : resnet(config) { initialise(net_.layout(), parameters_.view(), rng); }
+    /// Parameters zero, to be filled by the caller; running means 0 and variances 1, but on a device zero too: fill buffers() as parameters().
     explicit resnet(const resnet_config& config) : net_(config), parameters_({net_.layout().size()}), buffers_({net_.buffers().size()}) {
-        initialise(net_.buffers(), buffers_.view(), philox{0, 0});
+        if constexpr (std::same_as<Memory, host_memory>) initialise(net_.buffers(), buffers_.view(), philox{0, 0});
     }
 
     const resnet_config& config() const noexcept { return net_.config(); }
@@ -370,9 +373,10 @@ public:
     tensor_view<T, 1> parameters() noexcept { return parameters_.view(); }
     tensor_view<const T, 1> parameters() const noexcept { return parameters_.view(); }
     /// Running statistics; layout: network().buffers().
-    tensor_view<T, 1> buffers() noexcept { return buffers_.view(); }
-    tensor_view<const T, 1> buffers() const noexcept { return buffers_.view(); }
-    tensor<T, 1> make_gradients() const { return tensor<T, 1>({net_.layout().size()}); }
+    tensor_view<accumulator_t<T>, 1> buffers() noexcept { return buffers_.view(); }
+    tensor_view<const accumulator_t<T>, 1> buffers() const noexcept { return buffers_.view(); }
+    /// A zero-filled buffer for gradients.
+    tensor<T, 1, Memory> make_gradients() const { return tensor<T, 1, Memory>({net_.layout().size()}); }
 
     /// Features after the global mean.
     ///
@@ -382,7 +386,8 @@ public:
     /// | result   | [n_batch, d_features]                | T       | lives in `memory` until the next forward  |
     ///
     /// In training the running statistics move. Same bits for any number of threads. Throws shape_error for other images.
-    tensor_view<T, 2> forward(cpu_context& ctx, resnet_activations<T>& memory, in_view<T, 4> images, bool training = false) {
+    template <class Context>
+    tensor_view<T, 2> forward(Context& ctx, resnet_activations<T, Memory>& memory, in_view<T, 4> images, bool training = false) {
         const index_t n = images.extent(0), height = images.extent(2), width = images.extent(3), channels = net_.config().n_channels;
         instar::detail::check_shape("resnet.forward", "images", images, {n, channels, height, width});
         const index_t least = net_.config().smallest_image();
@@ -390,19 +395,12 @@ public:
             throw shape_error("resnet.forward: images of " + std::to_string(height) + " × " + std::to_string(width) + " are smaller than " + std::to_string(least) + " × " + std::to_string(least));
         }
         memory.reserve(ctx, net_, n, height, width, training);
-        parallel_for(ctx, n * height, 8, [&](index_t begin, index_t end) {
-            for (index_t line = begin; line < end; ++line) {
-                const index_t b = line / height, i = line % height;
-                for (index_t c = 0; c < channels; ++c) {
-                    for (index_t j = 0; j < width; ++j) memory.images(b, i, j, c) = images(b, c, i, j);
-                }
-            }
-        });
+        ops::channels_last<T>(ctx, memory.images, images);
         const tensor_view<const T, 1> values = std::as_const(parameters_).view();
         ops::batch_norm_options norm = options();
         norm.relu = true;
-        net_.stem().forward(ctx, values, buffers_.view(), memory.stem, tensor_view<const T, 4>(memory.images), norm, training, memory.unfold);
-        if (net_.config().pools()) ops::max_pool2d_forward<T>(ctx, memory.pooled, memory.place, memory.stem.y, resnet_activations<T>::k_pool);
+        net_.stem().forward(ctx, values, buffers_.view(), memory.stem, memory.images, norm, training, memory.unfold);
+        if (net_.config().pools()) ops::max_pool2d_forward<T>(ctx, memory.pooled, memory.place, memory.stem.y, activations::k_pool);
         for (std::size_t i = 0; i < net_.blocks().size(); ++i) {
             net_.blocks()[i].forward(ctx, values, buffers_.view(), memory.blocks[i], memory.input(i), options(), training, memory.unfold);
         }
@@ -412,14 +410,16 @@ public:
     }
 
     /// Logits of the last forward's features, [n_batch, n_labels].
-    tensor_view<T, 2> classify(cpu_context& ctx, resnet_activations<T>& memory) const {
+    template <class Context>
+    tensor_view<T, 2> classify(Context& ctx, resnet_activations<T, Memory>& memory) const {
         if (net_.config().n_labels < 1) throw value_error("resnet.classify: the model has no classifier (n_labels = 0)");
         net_.head().forward(ctx, parameters(), memory.logits, memory.features);
         return memory.logits;
     }
 
     /// Accumulates the gradient of every parameter but the classifier's. d_features: gradient at the forward's result.
-    void backward(cpu_context& ctx, tensor_view<T, 1> gradients, resnet_activations<T>& memory, in_view<T, 2> d_features) const {
+    template <class Context>
+    void backward(Context& ctx, tensor_view<T, 1> gradients, resnet_activations<T, Memory>& memory, in_view<T, 2> d_features) const {
         if (!memory.training()) throw value_error("resnet.backward: the last forward was not run in training mode");
         instar::detail::check_shape("resnet.backward", "gradients", gradients, {net_.layout().size()});
         instar::detail::check_shape("resnet.backward", "d_features", d_features, {memory.features.extent(0), memory.features.extent(1)});
@@ -436,11 +436,11 @@ public:
         tensor_view<T, 4> d_stem = dy;
         if (net_.config().pools()) {
             d_stem = like(memory.gradient[dy.data() == memory.gradient[0].data() ? 1 : 0], memory.stem.y);
-            ops::max_pool2d_backward<T>(ctx, d_stem, tensor_view<const T, 4>(dy), memory.place);
+            ops::max_pool2d_backward<T>(ctx, d_stem, dy, memory.place, activations::k_pool);
         }
         ops::batch_norm_options norm = options();
         norm.relu = true;
-        net_.stem().backward(ctx, values, gradients, tensor_view<T, 4>{}, d_stem, memory.stem, tensor_view<const T, 4>(memory.images), norm, memory.unfold);
+        net_.stem().backward(ctx, values, gradients, {}, d_stem, memory.stem, memory.images, norm, memory.unfold);
     }
 
     /// FLOP of the convolutions in one forward of n images; the backward is twice that.
@@ -453,8 +453,8 @@ public:
         add(stem);
         index_t h = stem.height_out(), w = stem.width_out();
         if (net_.config().pools()) {
-            h = resnet_activations<T>::k_pool.out(h);
-            w = resnet_activations<T>::k_pool.out(w);
+            h = activations::k_pool.out(h);
+            w = activations::k_pool.out(w);
         }
         for (const auto& block : net_.blocks()) {
             if (block.shortcut()) add(block.shortcut()->shape(n, h, w));
@@ -471,8 +471,11 @@ public:
 private:
     ops::batch_norm_options options() const { return {.eps = net_.config().eps, .momentum = net_.config().momentum}; }
 
+    using activations = resnet_activations<T, Memory>;
+
     resnet_network net_;
-    tensor<T, 1> parameters_, buffers_;
+    tensor<T, 1, Memory> parameters_;
+    tensor<accumulator_t<T>, 1, Memory> buffers_;
 };
 
 }  // namespace instar::nn

@@ -5,8 +5,8 @@
 //
 //     ops::batch_norm_forward(ctx, y, saved, running, x, weight, bias, {.relu = true});
 
+#include <algorithm>
 #include <cmath>
-#include <string>
 
 #include "instar/core/cpu_context.hpp"
 #include "instar/core/parallel_for.hpp"
@@ -73,16 +73,6 @@ void batch_norm_apply(cpu_context& ctx, tensor_view<T, 2> y, in_view<T, 2> x, co
     });
 }
 
-template <class T>
-void check_batch_norm(const char* op, const tensor_view<T, 2>& y, const tensor_view<const T, 2>& x, const tensor_view<const T, 1>& weight,
-                      const tensor_view<const T, 1>& bias) {
-    instar::detail::check_shape(op, "y", y, {x.extent(0), x.extent(1)});
-    instar::detail::check_shape(op, "weight", weight, {x.extent(1)});
-    instar::detail::check_shape(op, "bias", bias, {x.extent(1)});
-    instar::detail::check_unit_stride(op, "x", x);
-    instar::detail::check_unit_stride(op, "y", y);
-}
-
 }  // namespace cpu
 
 template <class T>
@@ -91,12 +81,7 @@ void batch_norm_forward(cpu_context& ctx, tensor_view<T, 2> y, std::type_identit
                         batch_norm_options options) {
     static constexpr const char* k_op = "batch_norm_forward";
     const index_t n = x.extent(0), d = x.extent(1);
-    cpu::check_batch_norm<T>(k_op, y, x, weight, bias);
-    instar::detail::check_shape(k_op, "saved.mean", saved.mean, {d});
-    instar::detail::check_shape(k_op, "saved.rstd", saved.rstd, {d});
-    instar::detail::check_shape(k_op, "running.mean", running.mean, {d});
-    instar::detail::check_shape(k_op, "running.variance", running.variance, {d});
-    if (n < 2) throw value_error(std::string(k_op) + ": statistics need two rows at least, x has " + std::to_string(n));
+    detail::check_batch_norm_forward<T>(k_op, y, saved, running, x, weight, bias);
     tensor<double, 1> total({d});
     tensor<T, 1> scale({d}), shift({d});
     cpu::column_totals<1, T>(ctx, {total.data()}, n, d, [&](T* const(&sums)[1], index_t r) {
@@ -128,9 +113,7 @@ void batch_norm_inference(cpu_context& ctx, tensor_view<T, 2> y, std::type_ident
                           in_view<T, 1> bias, batch_norm_options options) {
     static constexpr const char* k_op = "batch_norm_inference";
     const index_t d = x.extent(1);
-    cpu::check_batch_norm<T>(k_op, y, x, weight, bias);
-    instar::detail::check_shape(k_op, "running.mean", running.mean, {d});
-    instar::detail::check_shape(k_op, "running.variance", running.variance, {d});
+    detail::check_batch_norm_inference<T>(k_op, y, running, x, weight, bias);
     tensor<T, 1> scale({d}), shift({d});
     for (index_t c = 0; c < d; ++c) {
         scale(c) = static_cast<T>(1.0 / std::sqrt(static_cast<double>(running.variance(c)) + options.eps)) * weight(c);
@@ -145,12 +128,7 @@ void batch_norm_backward(cpu_context& ctx, tensor_view<T, 2> dx, tensor_view<T, 
                          batch_norm_options options) {
     static constexpr const char* k_op = "batch_norm_backward";
     const index_t n = x.extent(0), d = x.extent(1);
-    cpu::check_batch_norm<T>(k_op, dx, x, weight, weight);
-    instar::detail::check_shape(k_op, "dy", dy, {n, d});
-    if (options.relu) instar::detail::check_shape(k_op, "y", y, {n, d});
-    instar::detail::check_shape(k_op, "dweight", dweight, {d});
-    instar::detail::check_shape(k_op, "dbias", dbias, {d});
-    instar::detail::check_unit_stride(k_op, "dy", dy);
+    detail::check_batch_norm_backward<T>(k_op, dx, dweight, dbias, dy, saved, y, x, weight, options.relu);
     tensor<double, 1> sum_g({d}), sum_gx({d});
     tensor<T, 1> scale({d}), mean_g({d}), mean_gx({d});
     const T *const mean = saved.mean.data(), *const rstd = saved.rstd.data();

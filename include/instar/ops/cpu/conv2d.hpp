@@ -216,7 +216,7 @@ inline void conv2d_backward_float(cpu_context& ctx, float* dx, float* dweight, c
 template <class T>
 void conv2d_forward(cpu_context& ctx, tensor_view<T, 4> y, in_view<T, 4> x, in_view<T, 4> weight, in_view<T, 1> bias, const conv2d_shape& s,
                     tensor_view<T, 1> scratch) {
-    detail::check_conv2d("conv2d_forward", x, y, weight, s, scratch.size());
+    detail::check_conv2d_forward<T>("conv2d_forward", y, x, weight, bias, s, scratch.size());
     const index_t pixels = s.height_out() * s.width_out(), image = s.height * s.width * s.d_in;
     if (s.pointwise()) {
         const tensor_view<const T, 2> rows(x.data(), {s.n_batch * pixels, s.d_in}), w(weight.data(), {s.d_out, s.d_in});
@@ -240,8 +240,7 @@ void conv2d_forward(cpu_context& ctx, tensor_view<T, 4> y, in_view<T, 4> x, in_v
 template <class T>
 void conv2d_backward(cpu_context& ctx, out_view<T, 4> dx, tensor_view<T, 4> dweight, out_view<T, 1> dbias, in_view<T, 4> dy, in_view<T, 4> x,
                      in_view<T, 4> weight, const conv2d_shape& s, tensor_view<T, 1> scratch) {
-    detail::check_conv2d("conv2d_backward", x, dy, weight, s, scratch.size());
-    detail::check_conv2d("conv2d_backward", dx, dy, dweight, s, scratch.size());
+    detail::check_conv2d_backward<T>("conv2d_backward", dx, dweight, dbias, dy, x, weight, s, scratch.size());
     const index_t pixels = s.height_out() * s.width_out(), image = s.height * s.width * s.d_in;
     if (s.pointwise()) {
         const index_t n = s.n_batch * pixels;

@@ -6,7 +6,6 @@
 //     ops::max_pool2d_forward(ctx, y, place, x, {});
 
 #include <algorithm>
-#include <string>
 
 #include "instar/core/cpu_context.hpp"
 #include "instar/core/parallel_for.hpp"
@@ -16,21 +15,9 @@ namespace instar::ops {
 
 template <class T>
 void max_pool2d_forward(cpu_context& ctx, tensor_view<T, 4> y, tensor_view<std::int32_t, 4> place, in_view<T, 4> x, max_pool2d_options o) {
-    static constexpr const char* k_op = "max_pool2d_forward";
     const index_t n = x.extent(0), height = x.extent(1), width = x.extent(2), d = x.extent(3);
-    if (o.kernel < 1 || o.stride < 1 || o.padding < 0 || 2 * o.padding > o.kernel) {
-        throw value_error(std::string(k_op) + ": kernel " + std::to_string(o.kernel) + ", stride " + std::to_string(o.stride) + " and padding " + std::to_string(o.padding) +
-                          " must be at least 1, 1 and 0, and padding at most half the kernel");
-    }
-    if (height + 2 * o.padding < o.kernel || width + 2 * o.padding < o.kernel) {
-        throw shape_error(std::string(k_op) + ": a window of " + std::to_string(o.kernel) + " does not fit an image of " + std::to_string(height) + " × " + std::to_string(width));
-    }
+    detail::check_max_pool2d("max_pool2d_forward", "x", x, "y", y, place, o);
     const index_t h = o.out(height), w = o.out(width);
-    instar::detail::check_shape(k_op, "y", y, {n, h, w, d});
-    instar::detail::check_shape(k_op, "place", place, {n, h, w, d});
-    instar::detail::check_contiguous(k_op, "x", x);
-    instar::detail::check_contiguous(k_op, "y", y);
-    instar::detail::check_contiguous(k_op, "place", place);
     parallel_for(ctx, n * h, 1, [&](index_t begin, index_t end) {
         for (index_t line = begin; line < end; ++line) {
             const index_t b = line / h, i = line % h;
@@ -62,14 +49,9 @@ void max_pool2d_forward(cpu_context& ctx, tensor_view<T, 4> y, tensor_view<std::
 }
 
 template <class T>
-void max_pool2d_backward(cpu_context& ctx, tensor_view<T, 4> dx, in_view<T, 4> dy, tensor_view<const std::int32_t, 4> place) {
-    static constexpr const char* k_op = "max_pool2d_backward";
+void max_pool2d_backward(cpu_context& ctx, tensor_view<T, 4> dx, in_view<T, 4> dy, tensor_view<const std::int32_t, 4> place, max_pool2d_options o) {
+    detail::check_max_pool2d("max_pool2d_backward", "dx", dx, "dy", dy, place, o);
     const index_t n = dx.extent(0), pixels = dx.extent(1) * dx.extent(2), d = dx.extent(3), pooled = dy.extent(1) * dy.extent(2);
-    instar::detail::check_shape(k_op, "dy", dy, {n, dy.extent(1), dy.extent(2), d});
-    instar::detail::check_shape(k_op, "place", place, {n, dy.extent(1), dy.extent(2), d});
-    instar::detail::check_contiguous(k_op, "dx", dx);
-    instar::detail::check_contiguous(k_op, "dy", dy);
-    instar::detail::check_contiguous(k_op, "place", place);
     parallel_for(ctx, n, 1, [&](index_t begin, index_t end) {
         for (index_t b = begin; b < end; ++b) {
             T* const to = dx.data() + b * pixels * d;

@@ -1,0 +1,71 @@
+// Gradient descent with momentum on the emulated device: the update against the reference, the optimiser against the CPU's, bad input.
+
+#include <doctest/doctest.h>
+
+#include "instar/core/cpu_context.hpp"
+#include "instar/ops/ref/sgd.hpp"
+#include "instar/optim/sgd.hpp"
+#include "support/emulated.hpp"
+
+using namespace instar;
+
+namespace {
+
+constexpr ops::sgd_options k_options[] = {{.lr = 0.1}, {.lr = 0.05, .momentum = 0.9, .weight_decay = 0.01}, {.lr = 0.05, .momentum = 0.9, .weight_decay = 0.01, .nesterov = true}};
+
+template <class T>
+void check_sgd(const ops::sgd_options& o) {
+    cuda_context ctx;
+    for (const index_t n : {0, 1, 7, 1024, 3001}) {
+        for (const index_t offset : {0, 1}) {  // 1: not aligned to sixteen bytes
+            CAPTURE(n);
+            CAPTURE(offset);
+            auto p = test::random_tensor<T, 1>({n + offset}, 1), b = test::random_tensor<T, 1>({n + offset}, 2);
+            auto e_p = test::random_tensor<T, 1>({n + offset}, 1), e_b = test::random_tensor<T, 1>({n + offset}, 2);
+            const auto tail = [&](tensor<T, 1>& t) { return tensor_view<T, 1>(t.data() + offset, {n}); };
+            for (std::uint64_t step = 0; step < 3; ++step) {
+                auto g = test::random_tensor<T, 1>({n + offset}, 10 + step);
+                ops::sgd_update<T>(ctx, tail(p), tail(b), tail(g), o);
+                ops::ref::sgd_update<T>(tail(e_p), tail(e_b), tail(g), o);
+            }
+            CHECK(test::close<T>(p.view(), e_p.view()));
+            CHECK(test::close<T>(b.view(), e_b.view()));
+            if (offset == 1) CHECK(p(0) == e_p(0));
+        }
+    }
+}
+
+}  // namespace
+
+TEST_CASE("sgd on the emulated device agrees with the reference") {
+    for (const auto& o : k_options) {
+        check_sgd<float>(o);
+        check_sgd<bf16>(o);
+    }
+}
+TEST_CASE("sgd as an optimiser takes the same steps on the emulated device as on the CPU") {
+    const index_t n = 1003;
+    cpu_context cpu;
+    cuda_context cuda;
+    const optim::sgd_config config{.momentum = 0.9, .weight_decay = 0.1, .nesterov = true};
+    optim::sgd<float> there(n, config);
+    optim::sgd<float, device_memory> here(n, config);
+    auto p = test::random_tensor<float, 1>({n}, 1), q = test::random_tensor<float, 1>({n}, 1);
+    for (std::uint64_t step = 0; step < 4; ++step) {
+        const auto g = test::random_tensor<float, 1>({n}, 5 + step);
+        there.step(cpu, p.view(), g.view(), 0.1);
+        here.step(cuda, q.view(), g.view(), 0.1);
+    }
+    CHECK(test::close<float>(q.view(), p.view()));
+    CHECK(test::close<float>(here.momentum(), there.momentum()));
+}
+TEST_CASE("sgd on the emulated device names what is wrong, before it writes") {
+    cuda_context ctx;
+    auto p = test::random_tensor<float, 1>({4}, 1);
+    tensor<float, 1> b({4}), g({5});
+    CHECK(test::error_text<shape_error>([&] { ops::sgd_update<float>(ctx, p, b, g, {}); }) == "sgd_update: gradients has shape [5], expected [4]");
+    CHECK(test::error_text<shape_error>([&] { ops::sgd_update<float>(ctx, p, g, p, {}); }) == "sgd_update: momentum has shape [5], expected [4]");
+    CHECK(test::error_text<value_error>([&] { ops::sgd_update<float>(ctx, p, b, p, {.lr = -1.0}); }) ==
+          "sgd_update: options.lr must be finite and at least 0, is -1.000000");
+    CHECK(test::same_bits(p.view(), test::random_tensor<float, 1>({4}, 1).view()));
+}
