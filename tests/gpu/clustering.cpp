@@ -11,3 +11,19 @@ TEST_CASE("gpu knn equals the CPU's") {
     test::check_device_knn(ctx, 3000, 20'000, 100, 15);
     test::check_device_knn(ctx, 100, 5000, 768, 300);
 }
+
+TEST_CASE("gpu kmeans equals the CPU's") {
+    cuda_context ctx;
+    for (const std::uint64_t seed : {1u, 2u, 3u}) test::check_device_kmeans(ctx, test::clouds(128, 9, 7, 0.6f, seed), {.n_clusters = 7, .seed = seed});
+    test::check_device_kmeans_from_rows(ctx, test::clouds(20'000, 50, 300, 0.1f, 4), 300);
+}
+TEST_CASE("gpu kmeans gives the same bits on every run, and more clusters less inertia") {
+    cuda_context ctx;
+    const test::device_rows x(ctx, test::clouds(100'000, 128, 1000, 0.2f, 5));
+    const auto a = cluster::kmeans(ctx, x.view(), {.n_clusters = 1000, .max_iter = 10}),
+               b = cluster::kmeans(ctx, x.view(), {.n_clusters = 1000, .max_iter = 10}),
+               fewer = cluster::kmeans(ctx, x.view(), {.n_clusters = 900, .max_iter = 10});
+    CHECK(test::same_bits(a.labels.view(), b.labels.view()));
+    CHECK(test::same_bits(a.centers.view(), b.centers.view()));
+    CHECK(a.inertia < fewer.inertia);
+}

@@ -6,6 +6,7 @@
 //
 //     cuda_context ctx;
 //     test::check_device_knn(ctx, q, r, {.k = 5});
+//     test::check_device_kmeans(ctx, x, {.n_clusters = 8});
 
 #include <algorithm>
 #include <cmath>
@@ -13,6 +14,7 @@
 
 #include <doctest/doctest.h>
 
+#include "instar/cluster/kmeans.hpp"
 #include "instar/cluster/knn.hpp"
 #include "instar/core/cpu_context.hpp"
 #include "instar/cuda/cuda_context.hpp"
@@ -80,6 +82,41 @@ inline void check_device_knn(cuda_context& ctx, index_t n_queries, index_t n_ref
         check_device_knn(ctx, q, r, {.k = k, .metric = metric});
         if (k < n_references) check_device_knn(ctx, r, r, {.k = k, .metric = metric, .exclude_self = k % 2 == 1});
     }
+}
+
+/// The same clusters by the same path; sums in float and double round apart.
+inline void check_same_clusters(const cluster::kmeans_result& found, const cluster::kmeans_result& expected) {
+    CHECK(same_bits(found.labels.view(), expected.labels.view()));
+    CHECK(found.inertia == doctest::Approx(expected.inertia).epsilon(1e-5));
+    CHECK(found.n_iter == expected.n_iter);
+    CHECK(found.converged == expected.converged);
+    CHECK(found.n_nonempty == expected.n_nonempty);
+    REQUIRE(found.centers.size() == expected.centers.size());
+    CHECK(max_error(found.centers.view(), expected.centers.view()) <= 1e-5);
+}
+
+/// From seeds: at most 128 rows, up to where both devices draw alike.
+inline void check_device_kmeans(cuda_context& ctx, tensor_view<const float, 2> x, const cluster::kmeans_options& options) {
+    CAPTURE(x.extent(0));
+    CAPTURE(options.n_clusters);
+    CAPTURE(options.seed);
+    cpu_context cpu;
+    const device_rows rows(ctx, x, x.extent(1) + 5);
+    check_same_clusters(cluster::kmeans(ctx, rows.view(), options), cluster::kmeans(cpu, x, options));
+}
+
+/// From given centres: the first rows of x.
+inline void check_device_kmeans_from_rows(cuda_context& ctx, tensor_view<const float, 2> x, index_t k,
+                                          const cluster::kmeans_options& options = {}) {
+    CAPTURE(x.extent(0));
+    CAPTURE(k);
+    cpu_context cpu;
+    const device_rows rows(ctx, x), start(ctx, x.rows(0, k));
+    const auto found = cluster::kmeans(ctx, rows.view(), start.view(), options), expected = cluster::kmeans(cpu, x, x.rows(0, k), options);
+    check_same_clusters(found, expected);
+    const device_rows centers(ctx, found.centers);
+    CHECK(same_bits(cluster::kmeans_predict(ctx, rows.view(), centers.view()).view(),
+                    cluster::kmeans_predict(cpu, x, found.centers.view()).view()));
 }
 
 }  // namespace instar::test

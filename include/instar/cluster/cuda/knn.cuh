@@ -162,20 +162,22 @@ knn_result knn_search(cuda_context& ctx, const tensor_view<const T, 2>& queries,
     const char* const op = "knn";
     const index_t n_queries = queries.extent(0), n_references = references.extent(0), d = queries.extent(1), k = options.k;
     const bool same = detail::same_rows(queries, references), normed = detail::has_norm(options.metric);
-    const char* const zero = options.metric == knn_metric::cosine ? "its cosine undefined" : nullptr;
+    const bool cosine = options.metric == knn_metric::cosine;
     const std::vector<double> query_squares = row_squares(ctx, op, queries);
-    check_rows(ctx, op, "queries", queries, query_squares, zero);
+    check_finite_rows(ctx, op, "queries", queries, query_squares);
+    if (cosine) check_no_zero_row(op, "queries row", query_squares, "its cosine undefined");
     std::vector<double> others;
     if (!same) {
         others = row_squares(ctx, op, references);
-        check_rows(ctx, op, "references", references, others, zero);
+        check_finite_rows(ctx, op, "references", references, others);
+        if (cosine) check_no_zero_row(op, "references row", others, "its cosine undefined");
     }
     const std::vector<double>& reference_squares = same ? query_squares : others;
     knn_result result{tensor<std::int32_t, 2>({n_queries, k}), tensor<float, 2>({n_queries, k})};
     if (n_queries == 0) return result;
 
     // The middle of at most 1,024 or so of the references, of length 1 for cosine.
-    std::vector<double> unit(options.metric == knn_metric::cosine ? reference_squares.size() : 0);
+    std::vector<double> unit(cosine ? reference_squares.size() : 0);
     for (std::size_t i = 0; i < unit.size(); ++i) unit[i] = 1.0 / std::sqrt(reference_squares[i]);
     const index_t step = std::max<index_t>(1, n_references / 1024);
     const uploaded<double> unit_factor(ctx, op, unit);

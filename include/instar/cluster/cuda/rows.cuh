@@ -5,7 +5,7 @@
 // are, where their middle lies, and a copy of them about that point.
 //
 //     const auto squares = row_squares(ctx, "knn", x);                 // ‖x‖², on the host
-//     check_rows("knn", "queries", x, squares, …);
+//     check_finite_rows(ctx, "knn", "queries", x, squares);
 //     center_rows(ctx, "knn", padded, norms, x, factor, shift);        // padded = factor · x − shift, in float
 //
 // Statistics are double. Sums over rows are cut into ranges that depend on the shape alone and are added in order.
@@ -71,23 +71,37 @@ std::vector<double> row_squares(cuda_context& ctx, const char* op, const tensor_
     return downloaded<double>(ctx, squares.data(), x.extent(0));
 }
 
-/// Throws value_error for the first row that is not finite, naming the column; and, when zero rows have no place, with `why_not`
-/// after the row.
+/// Throws value_error for the first row that is not finite, naming the column.
 template <class T>
-void check_rows(cuda_context& ctx, const char* op, const char* argument, const tensor_view<const T, 2>& x,
-                const std::vector<double>& squares, const char* why_not = nullptr) {
-    const auto name = [&](index_t r) { return std::string(op) + ": " + argument + (*argument ? " " : "") + "row " + std::to_string(r); };
+void check_finite_rows(cuda_context& ctx, const char* op, const char* argument, const tensor_view<const T, 2>& x,
+                       const std::vector<double>& squares) {
     // Squares of floats do not overflow in double, so a sum of them is finite exactly when the row is.
     for (index_t r = 0; r < x.extent(0); ++r) {
         if (std::isfinite(squares[static_cast<std::size_t>(r)])) continue;
         const std::vector<T> row = downloaded<T>(ctx, x.data() + r * x.stride(0), x.extent(1));
         index_t c = 0;
         while (std::isfinite(static_cast<float>(row[static_cast<std::size_t>(c)]))) ++c;
-        throw value_error(name(r) + ", column " + std::to_string(c) + " is not finite");
+        throw value_error(std::string(op) + ": " + argument + " row " + std::to_string(r) + ", column " + std::to_string(c) +
+                          " is not finite");
     }
-    for (index_t r = 0; r < x.extent(0) && why_not != nullptr; ++r) {
-        if (squares[static_cast<std::size_t>(r)] == 0.0) throw value_error(name(r) + " is zero, " + why_not);
+}
+/// Throws value_error "op: what 4 is zero, why" for the first row of length 0.
+inline void check_no_zero_row(const char* op, const char* what, const std::vector<double>& squares, const char* why) {
+    for (std::size_t r = 0; r < squares.size(); ++r) {
+        if (squares[r] == 0.0)
+            throw value_error(std::string(op) + ": " + what + " " + std::to_string(r) + " is zero, " + why);
     }
+}
+
+/// to = value, n times.
+template <class V>
+__global__ void set_all_kernel(V* to, index_t n, V value) {
+    const index_t i = grid_thread();
+    if (i < n) to[i] = value;
+}
+template <class V>
+void set_all(cuda_context& ctx, const char* op, V* to, index_t n, V value) {
+    launch(ctx, op, set_all_kernel<V>, {blocks_for(n, 256)}, {256}, 0, to, n, value);
 }
 
 /// sums[range][c] = Σ (factor · x − about)^power over rows range.begin …, `step` apart; power 1 or 2. Lane = column.
@@ -133,7 +147,7 @@ std::vector<double> column_sums(cuda_context& ctx, const char* op, const tensor_
     return sums;
 }
 
-/// to = factor · x − shift, rounded once; squares = Σ to² before it was rounded.
+/// to = factor · x − shift, rounded once; squares, unless null, = Σ to² before it was rounded.
 template <class T>
 __global__ void center_rows_kernel(padded_rows to, double* squares, tensor_view<const T, 2> x, const double* factor,
                                    const double* shift) {
@@ -151,10 +165,10 @@ __global__ void center_rows_kernel(padded_rows to, double* squares, tensor_view<
         sum += v * v;
     }
     sum = warp_sum(sum);
-    if (lane_id() == 0 && r < to.n) squares[r] = sum;
+    if (lane_id() == 0 && r < to.n && squares != nullptr) squares[r] = sum;
 }
 
-/// factor: of each row, shift: of each column, in device memory; null for 1 and 0. squares: [n].
+/// factor: of each row, shift: of each column, in device memory; null for 1 and 0. squares: [n] or null.
 template <class T>
 void center_rows(cuda_context& ctx, const char* op, const padded_rows& to, double* squares,
                  const tensor_view<const T, 2>& x, const double* factor, const double* shift) {
