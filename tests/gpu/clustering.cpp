@@ -27,3 +27,9 @@ TEST_CASE("gpu kmeans gives the same bits on every run, and more clusters less i
     CHECK(test::same_bits(a.centers.view(), b.centers.view()));
     CHECK(a.inertia < fewer.inertia);
 }
+TEST_CASE("gpu agglomerative equals the CPU's") {
+    cuda_context ctx;
+    using namespace cluster;
+    test::check_device_agglomerative(ctx, test::clouds(10'000, 50, 200, 0.2f, 6), {});
+    test::check_device_agglomerative(ctx, test::clouds(3000, 20, 40, 0.3f, 7), {.linkage = linkage::average, .metric = linkage_metric::cosine});
+}

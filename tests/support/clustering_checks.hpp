@@ -7,6 +7,7 @@
 //     cuda_context ctx;
 //     test::check_device_knn(ctx, q, r, {.k = 5});
 //     test::check_device_kmeans(ctx, x, {.n_clusters = 8});
+//     test::check_device_agglomerative(ctx, x, {});
 
 #include <algorithm>
 #include <cmath>
@@ -14,6 +15,7 @@
 
 #include <doctest/doctest.h>
 
+#include "instar/cluster/agglomerative.hpp"
 #include "instar/cluster/kmeans.hpp"
 #include "instar/cluster/knn.hpp"
 #include "instar/core/cpu_context.hpp"
@@ -117,6 +119,26 @@ inline void check_device_kmeans_from_rows(cuda_context& ctx, tensor_view<const f
     const device_rows centers(ctx, found.centers);
     CHECK(same_bits(cluster::kmeans_predict(ctx, rows.view(), centers.view()).view(),
                     cluster::kmeans_predict(cpu, x, found.centers.view()).view()));
+}
+
+/// The same tree, merge by merge, and the same labels: x must not have distances that tie.
+inline void check_device_agglomerative(cuda_context& ctx, tensor_view<const float, 2> x, const cluster::agglomerative_options& options) {
+    CAPTURE(x.extent(0));
+    CAPTURE(x.extent(1));
+    CAPTURE(static_cast<int>(options.linkage));
+    CAPTURE(static_cast<int>(options.metric));
+    cpu_context cpu;
+    const device_rows rows(ctx, x, x.extent(1) + 1);
+    const auto found = cluster::agglomerative(ctx, rows.view(), options), expected = cluster::agglomerative(cpu, x, options);
+    REQUIRE(found.n_merges() == expected.n_merges());
+    index_t n_wrong = 0;
+    for (index_t m = 0; m < found.n_merges(); ++m) {
+        n_wrong += found.children(m) != expected.children(m) ||
+                   !(std::fabs(found.height(m) - expected.height(m)) <= 1e-11 * expected.height(m));
+    }
+    CHECK(n_wrong == 0);
+    for (const index_t k : {index_t{1}, (x.extent(0) + 9) / 10, x.extent(0)})
+        CHECK(same_bits(found.cut({.n_clusters = k}).view(), expected.cut({.n_clusters = k}).view()));
 }
 
 }  // namespace instar::test

@@ -12,14 +12,6 @@ namespace instar::cluster {
 
 namespace cuda {
 
-/// to = the chosen rows of from, zeros past them. A warp a row.
-template <class I>
-__global__ void gather_rows_kernel(padded_rows to, padded_rows from, const I* chosen) {
-    const index_t r = own_row();
-    if (r >= whole_tiles(to.n)) return;
-    for (index_t p = lane_id(); p < to.stride; p += k_warp_size) to.row(r)[p] = r < to.n ? from.row(chosen[r])[p] : 0.0f;
-}
-
 /// Given centres as the points are: about their mean, or of length 1.
 template <class T>
 void start_from(cuda_context& ctx, const char* op, const padded_rows& centers, const tensor_view<const T, 2>& start,

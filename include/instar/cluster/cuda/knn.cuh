@@ -99,11 +99,11 @@ __global__ void __launch_bounds__(k_tile_threads, 2)
     const index_t first_row = block_x() * k_tile_edge, first = first_query + first_row, n = p.references.extent(0);
     warp_lists nearest(memory, lists, block_y(), first_row, p.queries.extent(0) - first_query);
     const auto distance = [&](int r, std::int32_t name) { return knn_distance(p, first + r, name); };
-    const auto threshold = [&](int r, double kth) {
+    const auto limit_at = [&](int r, double kth) {
         // Nothing is nearer than 0, and references come in order: later ones lose every tie.
-        if (p.rounding.normed && kth == 0.0) return -INFINITY;
+        if (p.rounding.normed && kth == 0.0) return entry_limit{-INFINITY};
         const double reach = p.slope[first + r] * kth;
-        return p.rounding.beyond(p.offset[first + r] + reach, p.size[first + r] + fabs(reach));
+        return entry_limit{p.rounding.beyond(p.offset[first + r] + reach, p.size[first + r] + fabs(reach))};
     };
     const float twice = p.rounding.normed ? 2.0f : 1.0f;
     const index_t begin = block_y() * tiles_per_slice * k_tile_edge,
@@ -120,7 +120,7 @@ __global__ void __launch_bounds__(k_tile_threads, 2)
         INSTAR_UNROLL
         for (int i = 0; i < k_tile_each; ++i) {
             const index_t q = first + tile_row(i);
-            const float limit = nearest.threshold(tile_row(i)), error = q < p.queries.extent(0) ? p.error[q] : 0.0f;
+            const float limit = nearest.limit(tile_row(i)).below, error = q < p.queries.extent(0) ? p.error[q] : 0.0f;
             unsigned hits = 0;
             INSTAR_UNROLL
             for (int j = 0; j < k_tile_each; ++j) {
@@ -130,9 +130,9 @@ __global__ void __launch_bounds__(k_tile_threads, 2)
             }
             nearest.take(i, hits, [&](int j) { return static_cast<std::int32_t>(r0 + tile_column(j)); });
         }
-        nearest.settle(k_pending - k_tile_edge, distance, threshold);
+        nearest.settle(k_pending - k_tile_edge, distance, limit_at);
     }
-    nearest.settle(0, distance, threshold);
+    nearest.settle(0, distance, limit_at);
     nearest.finish();
 }
 
@@ -150,15 +150,11 @@ __global__ void knn_results_kernel(tensor_view<std::int32_t, 2> index, tensor_vi
     });
 }
 
-/// How a search is cut; no result depends on it.
-struct knn_cut {
-    index_t n_slices = 0;                        ///< of the references; 0: as many as keep the device busy
-    index_t list_bytes = index_t{256} << 20;     ///< of lists at once
-};
-
+/// n_slices and list_bytes: as search_cut has them.
 template <class T>
 knn_result knn_search(cuda_context& ctx, const tensor_view<const T, 2>& queries,
-                      const tensor_view<const T, 2>& references, const knn_options& options, knn_cut cut = {}) {
+                      const tensor_view<const T, 2>& references, const knn_options& options, index_t n_slices = 0,
+                      index_t list_bytes = index_t{256} << 20) {
     const char* const op = "knn";
     const index_t n_queries = queries.extent(0), n_references = references.extent(0), d = queries.extent(1), k = options.k;
     const bool same = detail::same_rows(queries, references), normed = detail::has_norm(options.metric);
@@ -213,21 +209,17 @@ knn_result knn_search(cuda_context& ctx, const tensor_view<const T, 2>& queries,
                                  offset, slope, size, error.data(), base, norm, rounding, options.metric, options.exclude_self};
 
     // Few queries share the device by slices of the references, each with lists of its own.
-    const index_t n_tiles = ceil_div(n_references, k_tile_edge), query_tiles = ceil_div(n_queries, k_tile_edge);
-    const index_t busy = 8 * static_cast<index_t>(ctx.properties().n_multiprocessors);
-    const index_t wanted = cut.n_slices > 0 ? cut.n_slices : std::min<index_t>(16, ceil_div(busy, query_tiles));
-    const index_t tiles_per_slice = ceil_div(n_tiles, std::min(wanted, n_tiles)), n_slices = ceil_div(n_tiles, tiles_per_slice);
-    const index_t room = cut.list_bytes / (n_slices * nearest_list_memory::bytes_of_row(k)) / k_tile_edge * k_tile_edge;
-    const index_t at_once = std::clamp<index_t>(room, k_tile_edge, whole_tiles(n_queries));
-    const nearest_list_memory memory(ctx, op, at_once, n_slices, k);
+    const search_cut cut(ctx, n_queries, n_references, nearest_list_memory::bytes_of_row(k), n_slices, list_bytes);
+    const nearest_list_memory memory(ctx, op, cut.rows_at_once, cut.n_slices, k);
     const scratch<std::int32_t> index(ctx, n_queries * k, op);
     const scratch<float> distance(ctx, n_queries * k, op);
     const tensor_view<std::int32_t, 2> index_view(index.data(), {n_queries, k});
     const tensor_view<float, 2> distance_view(distance.data(), {n_queries, k});
-    for (index_t q = 0; q < n_queries; q += at_once) {
-        const index_t rows = std::min(at_once, n_queries - q);
-        launch(ctx, op, knn_search_kernel<T>, {blocks_for(rows, k_tile_edge), static_cast<unsigned>(n_slices)},
-               {k_tile_threads}, product_stages::k_bytes + warp_lists::k_bytes, problem, memory.lists(), q, tiles_per_slice);
+    for (index_t q = 0; q < n_queries; q += cut.rows_at_once) {
+        const index_t rows = std::min(cut.rows_at_once, n_queries - q);
+        launch(ctx, op, knn_search_kernel<T>, {blocks_for(rows, k_tile_edge), static_cast<unsigned>(cut.n_slices)},
+               {k_tile_threads}, product_stages::k_bytes + warp_lists::k_bytes, problem, memory.lists(), q,
+               cut.tiles_per_slice);
         launch(ctx, op, knn_results_kernel<float>, grid_of_rows(rows), {k_row_threads}, 0, index_view, distance_view,
                memory.lists(), q, options.metric);
     }

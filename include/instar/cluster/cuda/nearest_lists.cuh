@@ -6,12 +6,13 @@
 //
 //     warp_lists lists(memory, at, first_row, n_rows);
 //     lists.take(i, hits, [&](int j) { return name; });   // those of row i's tile whose bits are set
-//     lists.settle([&](row, name) { return distance; }, [&](row, kth) { return threshold; }, 128);
+//     lists.settle(128, [&](row, name) { return distance; }, [&](row, kth) { return entry_limit{…}; });
 //
 // A candidate first waits in `pending`. When another tile might not fit, the warp computes the distances of all that wait, in
 // double, sorts them, and merges them into the row's list of the k best, whose last distance then says what may enter. Distances
 // decide, with ties to the smaller name, so the lists do not depend on the order in which candidates came.
 
+#include <algorithm>
 #include <cstdint>
 
 #include "instar/cluster/cuda/row_products.cuh"
@@ -30,6 +31,24 @@ struct nearest_lists {
 
     __device__ index_t place(index_t slice, index_t row) const { return slice * n_rows + row; }
     __device__ index_t list(int which, index_t place) const { return (which * n_slices * n_rows + place) * k; }
+};
+
+/// How a search of some rows among some columns is cut; no result depends on it.
+struct search_cut {
+    index_t tiles_per_slice, n_slices;  ///< of the columns
+    index_t rows_at_once;               ///< in whole tiles
+
+    /// n_slices 0: as many as keep the device busy. list_bytes: of lists at once.
+    search_cut(cuda_context& ctx, index_t n_rows, index_t n_columns, index_t bytes_of_row, index_t slices = 0,
+               index_t list_bytes = index_t{256} << 20) {
+        const index_t n_tiles = ceil_div(n_columns, k_tile_edge), row_tiles = ceil_div(n_rows, k_tile_edge);
+        const index_t busy = 8 * static_cast<index_t>(ctx.properties().n_multiprocessors);
+        const index_t wanted = slices > 0 ? slices : std::min<index_t>(16, ceil_div(busy, row_tiles));
+        tiles_per_slice = ceil_div(n_tiles, std::min(wanted, n_tiles));
+        n_slices = ceil_div(n_tiles, tiles_per_slice);
+        const index_t room = list_bytes / (n_slices * bytes_of_row) / k_tile_edge * k_tile_edge;
+        rows_at_once = std::clamp<index_t>(room, k_tile_edge, whole_tiles(n_rows));
+    }
 };
 
 /// Owns the memory of nearest_lists.
@@ -72,12 +91,17 @@ __device__ __forceinline__ int count_nearer(const Distances& distances, const Na
     return begin;
 }
 
+/// A candidate whose lower bound less slope · (a weight of the candidate's own) is not below the limit cannot enter.
+struct entry_limit {
+    float below, slope = 0.0f;
+};
+
 class warp_lists {
 public:
     static constexpr std::size_t k_bytes =
         instar::cuda::shared_bytes<double>(k_tile_threads / k_warp_size * k_pending) +
         instar::cuda::shared_bytes<std::int32_t>(k_tile_threads / k_warp_size * k_pending) +
-        3 * instar::cuda::shared_bytes<int>(k_tile_edge) + instar::cuda::shared_bytes<float>(k_tile_edge);
+        3 * instar::cuda::shared_bytes<int>(k_tile_edge) + 2 * instar::cuda::shared_bytes<float>(k_tile_edge);
 
     /// For rows first_row … of the lists; those from n_rows on are not there.
     __device__ warp_lists(shared_memory& memory, const nearest_lists& lists, index_t slice, index_t first_row,
@@ -89,17 +113,19 @@ public:
           waiting_(memory.take<int>(k_tile_edge)),
           count_(memory.take<int>(k_tile_edge)),
           turn_(memory.take<int>(k_tile_edge)),
-          threshold_(memory.take<float>(k_tile_edge)) {
+          below_(memory.take<float>(k_tile_edge)),
+          slope_(memory.take<float>(k_tile_edge)) {
         if (lane_id() < k_warp_rows) {
             const int r = warp_row(lane_id());
             waiting_[r] = count_[r] = turn_[r] = 0;
-            threshold_[r] = first_row + r < n_rows ? INFINITY : -INFINITY;
+            below_[r] = first_row + r < n_rows ? INFINITY : -INFINITY;
+            slope_[r] = 0.0f;
         }
         __syncwarp();
     }
 
-    /// What a candidate's lower bound must be below to enter the list of row r of the tile.
-    __device__ float threshold(int r) const { return threshold_[r]; }
+    /// Of the list of row r of the tile.
+    __device__ entry_limit limit(int r) const { return {below_[r], slope_[r]}; }
 
     /// Adds the candidates of the warp's two rows tile_row(i) whose bits are set in `hits`: bit j is column tile_column(j) of this
     /// thread's. name(j) is the candidate's name. All lanes call it.
@@ -125,9 +151,9 @@ public:
     }
 
     /// Merges what waits into the lists of those rows where more than `at_most` wait. distance(r, name): by all lanes, the same in
-    /// all of them; threshold(r, kth distance): of a list that is full.
-    template <class Distance, class Threshold>
-    __device__ void settle(int at_most, Distance&& distance, Threshold&& threshold) {
+    /// all of them; limit(r, kth distance): of a list that is full.
+    template <class Distance, class Limit>
+    __device__ void settle(int at_most, Distance&& distance, Limit&& limit) {
         for (int m = 0; m < k_warp_rows; ++m) {
             const int r = warp_row(m), n = waiting_[r];
             if (n <= at_most) continue;  // the same in all lanes
@@ -141,7 +167,7 @@ public:
                 }
             }
             sort_pending(n);
-            merge(r, n, threshold);
+            merge(r, n, limit);
         }
     }
 
@@ -182,8 +208,8 @@ private:
     }
 
     /// The k first of a row's list and of the n that are sorted. An element's place is the number of those before it.
-    template <class Threshold>
-    __device__ void merge(int r, int n, Threshold&& threshold) {
+    template <class Limit>
+    __device__ void merge(int r, int n, Limit&& limit) {
         const int have = count_[r], turn = turn_[r];
         const auto k = static_cast<int>(lists_.k);
         const index_t from = lists_.list(turn, first_ + r), to = lists_.list(1 - turn, first_ + r);
@@ -201,12 +227,13 @@ private:
         }
         __syncwarp();
         const int now = have + n < k ? have + n : k;
-        const float limit = now == k ? threshold(r, lists_.distance[to + k - 1]) : INFINITY;
+        const entry_limit now_limit = now == k ? limit(r, lists_.distance[to + k - 1]) : entry_limit{INFINITY};
         if (lane_id() == 0) {
             waiting_[r] = 0;
             count_[r] = now;
             turn_[r] = 1 - turn;
-            threshold_[r] = limit;
+            below_[r] = now_limit.below;
+            slope_[r] = now_limit.slope;
         }
         __syncwarp();
     }
@@ -221,7 +248,7 @@ private:
     shared_array<double> distance_;
     shared_array<std::int32_t> name_;
     shared_array<int> waiting_, count_, turn_;
-    shared_array<float> threshold_;
+    shared_array<float> below_, slope_;
 };
 
 /// What a row's lists hold, over all slices in order: f(rank, distance, name) for the k first, by the lanes of a warp.

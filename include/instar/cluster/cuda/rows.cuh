@@ -176,6 +176,14 @@ void center_rows(cuda_context& ctx, const char* op, const padded_rows& to, doubl
            shift);
 }
 
+/// to = the chosen rows of from, zeros past them. A warp a row.
+template <class I>
+__global__ void gather_rows_kernel(padded_rows to, padded_rows from, const I* chosen) {
+    const index_t r = own_row();
+    if (r >= whole_tiles(to.n)) return;
+    for (index_t p = lane_id(); p < to.stride; p += k_warp_size) to.row(r)[p] = r < to.n ? from.row(chosen[r])[p] : 0.0f;
+}
+
 }  // namespace instar::cluster::cuda
 
 #endif
