@@ -94,7 +94,9 @@ __global__ void __launch_bounds__(k_tile_threads, 2)
                             index_t first_row, index_t tiles_per_slice, detail::knn_rounding rounding) {
     shared_memory memory;
     const product_stages stages(memory);
-    const index_t in_lists = block_x() * k_tile_edge, first = first_row + in_lists, n = columns.rows.n;
+    // Places are 32 bits wide, as slots are: registers are scarce.
+    const int in_lists = static_cast<int>(block_x()) * k_tile_edge, first = static_cast<int>(first_row) + in_lists,
+              n_rows = static_cast<int>(row_data.n);
     warp_lists nearest(memory, lists, block_y(), in_lists, row_data.n - first_row);
     const auto distance = [&](int r, std::int32_t column) {
         return slots.distance(columns.alive[names[first + r]], columns.alive[column]);
@@ -107,37 +109,31 @@ __global__ void __launch_bounds__(k_tile_threads, 2)
         return entry_limit{rounding.beyond(reach - size, reach + size),
                            slots.ward ? detail::float_above(d * (1.0 + 0x1.0p-22)) : 0.0f};
     };
-    const index_t begin = block_y() * tiles_per_slice * k_tile_edge,
-                  end = begin + tiles_per_slice * k_tile_edge < n ? begin + tiles_per_slice * k_tile_edge : n;
-    for (index_t c0 = begin; c0 < end; c0 += k_tile_edge) {
+    const index_t begin = block_y() * tiles_per_slice * k_tile_edge, past = begin + tiles_per_slice * k_tile_edge;
+    const int end = static_cast<int>(past < columns.rows.n ? past : columns.rows.n);
+    for (int c0 = static_cast<int>(begin); c0 < end; c0 += k_tile_edge) {
         product_tile sums;
         multiply_rows(sums, row_data, first, columns.rows, c0, stages);
-        unsigned hits[k_tile_each] = {};
+        float base[k_tile_each], norm[k_tile_each], weight[k_tile_each];
         INSTAR_UNROLL
-        for (int half = 0; half < k_tile_each; half += k_tile_each / 2) {  // of the columns: registers are scarce
-            float base[k_tile_each / 2], norm[k_tile_each / 2], weight[k_tile_each / 2];
-            INSTAR_UNROLL
-            for (int j = 0; j < k_tile_each / 2; ++j) {
-                base[j] = columns.base[c0 + tile_column(half + j)];
-                norm[j] = columns.norm[c0 + tile_column(half + j)];
-                weight[j] = columns.weight[c0 + tile_column(half + j)];
-            }
-            INSTAR_UNROLL
-            for (int i = 0; i < k_tile_each; ++i) {
-                const entry_limit limit = nearest.limit(tile_row(i));
-                const I own = first + tile_row(i) < row_data.n ? names[first + tile_row(i)] : 0;
-                const float error = columns.error[own];
-                INSTAR_UNROLL
-                for (int j = 0; j < k_tile_each / 2; ++j) {
-                    const float low = ((base[j] - 2.0f * sums[i][half + j]) - error * norm[j]) - limit.slope * weight[j];
-                    const bool other = c0 + tile_column(half + j) != own;
-                    hits[i] |= low < limit.below && other ? 1u << (half + j) : 0u;
-                }
-            }
+        for (int j = 0; j < k_tile_each; ++j) {
+            base[j] = columns.base[c0 + tile_column(j)];
+            norm[j] = columns.norm[c0 + tile_column(j)];
+            weight[j] = columns.weight[c0 + tile_column(j)];
         }
         INSTAR_UNROLL
-        for (int i = 0; i < k_tile_each; ++i)
-            nearest.take(i, hits[i], [&](int j) { return static_cast<std::int32_t>(c0 + tile_column(j)); });
+        for (int i = 0; i < k_tile_each; ++i) {
+            const entry_limit limit = nearest.limit(tile_row(i));
+            const int own = first + tile_row(i) < n_rows ? static_cast<int>(names[first + tile_row(i)]) : 0;
+            const float error = columns.error[own];
+            unsigned hits = 0;
+            INSTAR_UNROLL
+            for (int j = 0; j < k_tile_each; ++j) {
+                const float low = ((base[j] - 2.0f * sums[i][j]) - error * norm[j]) - limit.slope * weight[j];
+                hits |= low < limit.below && c0 + tile_column(j) != own ? 1u << j : 0u;
+            }
+            nearest.take(i, hits, [&](int j) { return c0 + tile_column(j); });
+        }
         nearest.settle(k_pending - k_tile_edge, distance, limit_at);
     }
     nearest.settle(0, distance, limit_at);
