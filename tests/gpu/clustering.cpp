@@ -33,3 +33,7 @@ TEST_CASE("gpu agglomerative equals the CPU's") {
     test::check_device_agglomerative(ctx, test::clouds(10'000, 50, 200, 0.2f, 6), {});
     test::check_device_agglomerative(ctx, test::clouds(3000, 20, 40, 0.3f, 7), {.linkage = linkage::average, .metric = linkage_metric::cosine});
 }
+TEST_CASE("gpu silhouettes are the CPU's") {
+    cuda_context ctx;
+    test::check_device_silhouette(ctx, test::clouds(5000, 50, 30, 0.3f, 8), 30);
+}

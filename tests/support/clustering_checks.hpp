@@ -8,6 +8,7 @@
 //     test::check_device_knn(ctx, q, r, {.k = 5});
 //     test::check_device_kmeans(ctx, x, {.n_clusters = 8});
 //     test::check_device_agglomerative(ctx, x, {});
+//     test::check_device_silhouette(ctx, x, 5);
 
 #include <algorithm>
 #include <cmath>
@@ -18,6 +19,7 @@
 #include "instar/cluster/agglomerative.hpp"
 #include "instar/cluster/kmeans.hpp"
 #include "instar/cluster/knn.hpp"
+#include "instar/cluster/silhouette.hpp"
 #include "instar/core/cpu_context.hpp"
 #include "instar/cuda/cuda_context.hpp"
 #include "support/compare.hpp"
@@ -139,6 +141,25 @@ inline void check_device_agglomerative(cuda_context& ctx, tensor_view<const floa
     CHECK(n_wrong == 0);
     for (const index_t k : {index_t{1}, (x.extent(0) + 9) / 10, x.extent(0)})
         CHECK(same_bits(found.cut({.n_clusters = k}).view(), expected.cut({.n_clusters = k}).view()));
+}
+
+/// The CPU's silhouettes, every metric. labels(i) = i mod n_clusters, shuffled by a constant.
+inline void check_device_silhouette(cuda_context& ctx, tensor_view<const float, 2> x, std::int32_t n_clusters) {
+    using cluster::silhouette_metric;
+    cpu_context cpu;
+    const device_rows rows(ctx, x);
+    std::vector<std::int32_t> labels;
+    for (index_t i = 0; i < x.extent(0); ++i) labels.push_back(static_cast<std::int32_t>(i * 7 % n_clusters * 11 - 5));
+    for (const auto metric : {silhouette_metric::euclidean, silhouette_metric::sqeuclidean, silhouette_metric::cosine, silhouette_metric::manhattan,
+                              silhouette_metric::chebyshev}) {
+        CAPTURE(static_cast<int>(metric));
+        const auto found = cluster::silhouette_samples(ctx, rows.view(), labels, metric), expected = cluster::silhouette_samples(cpu, x, labels, metric);
+        REQUIRE(found.size() == expected.size());
+        double worst = 0.0;
+        for (std::size_t i = 0; i < found.size(); ++i) worst = std::fmax(worst, std::fabs(found[i] - expected[i]));
+        CHECK(worst <= 1e-11);
+        CHECK(cluster::silhouette_score(ctx, rows.view(), labels, metric) == doctest::Approx(cluster::silhouette_score(cpu, x, labels, metric)).epsilon(1e-10));
+    }
 }
 
 }  // namespace instar::test

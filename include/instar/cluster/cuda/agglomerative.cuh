@@ -131,7 +131,7 @@ dendrogram agglomerative(cuda_context& ctx, in_view<T, 2> x, agglomerative_optio
                           detail::metric_name(options.metric) + " metric needs a matrix of distances or a spanning tree, and runs on the CPU alone");
     }
     const std::vector<double> squares = cuda::row_squares<T>(ctx, op, x);
-    cuda::check_finite_rows<T>(ctx, op, "x", x, squares);
+    cuda::check_finite_rows<T>(ctx, op, "x row", x, squares);
     const bool cosine = options.metric == linkage_metric::cosine;
     if (cosine) cuda::check_no_zero_row(op, "x row", squares, "its cosine undefined");
     const auto per_point = 16.0 * static_cast<double>(x.extent(1)) + 300.0;

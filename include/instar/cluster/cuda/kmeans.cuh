@@ -29,7 +29,7 @@ kmeans_result kmeans_runs(cuda_context& ctx, const tensor_view<const T, 2>& x, c
     const char* const op = "kmeans";
     detail::check_kmeans_options(x, o);
     const std::vector<double> squares = row_squares(ctx, op, x);
-    check_finite_rows(ctx, op, "x", x, squares);
+    check_finite_rows(ctx, op, "x row", x, squares);
     if (o.spherical) {
         check_no_zero_row(op, "row", squares, "it has no direction");
         check_no_zero_row(op, "centre", start_squares, "it has no direction");
@@ -82,7 +82,7 @@ template <class T>
 kmeans_result kmeans(cuda_context& ctx, in_view<T, 2> x, in_view<T, 2> centers, kmeans_options options) {
     detail::check_kmeans_centers("kmeans", x, centers);
     const std::vector<double> squares = cuda::row_squares<T>(ctx, "kmeans", centers);
-    cuda::check_finite_rows<T>(ctx, "kmeans", "centers", centers, squares);
+    cuda::check_finite_rows<T>(ctx, "kmeans", "centers row", centers, squares);
     options.n_clusters = centers.extent(0);
     return cuda::kmeans_runs<T>(ctx, x, options, centers, squares);
 }
@@ -96,8 +96,8 @@ tensor<std::int32_t, 1> kmeans_predict(cuda_context& ctx, in_view<T, 2> x, in_vi
     detail::check_kmeans_centers(op, x, centers);
     instar::detail::check_unit_stride(op, "x", x);
     const std::vector<double> squares = cuda::row_squares<T>(ctx, op, x), center_squares = cuda::row_squares<T>(ctx, op, centers);
-    cuda::check_finite_rows<T>(ctx, op, "x", x, squares);
-    cuda::check_finite_rows<T>(ctx, op, "centers", centers, center_squares);
+    cuda::check_finite_rows<T>(ctx, op, "x row", x, squares);
+    cuda::check_finite_rows<T>(ctx, op, "centers row", centers, center_squares);
     const cuda::kmeans_points points(ctx, op, tensor_view<const T, 2>(x), false, squares);
     const cuda::scratch<float> memory(ctx, cuda::padded_rows::size(k, d), op);
     const cuda::padded_rows relative(memory.data(), k, d);

@@ -160,12 +160,12 @@ knn_result knn_search(cuda_context& ctx, const tensor_view<const T, 2>& queries,
     const bool same = detail::same_rows(queries, references), normed = detail::has_norm(options.metric);
     const bool cosine = options.metric == knn_metric::cosine;
     const std::vector<double> query_squares = row_squares(ctx, op, queries);
-    check_finite_rows(ctx, op, "queries", queries, query_squares);
+    check_finite_rows(ctx, op, "queries row", queries, query_squares);
     if (cosine) check_no_zero_row(op, "queries row", query_squares, "its cosine undefined");
     std::vector<double> others;
     if (!same) {
         others = row_squares(ctx, op, references);
-        check_finite_rows(ctx, op, "references", references, others);
+        check_finite_rows(ctx, op, "references row", references, others);
         if (cosine) check_no_zero_row(op, "references row", others, "its cosine undefined");
     }
     const std::vector<double>& reference_squares = same ? query_squares : others;

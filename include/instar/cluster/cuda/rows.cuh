@@ -5,7 +5,7 @@
 // are, where their middle lies, and a copy of them about that point.
 //
 //     const auto squares = row_squares(ctx, "knn", x);                 // ‖x‖², on the host
-//     check_finite_rows(ctx, "knn", "queries", x, squares);
+//     check_finite_rows(ctx, "knn", "queries row", x, squares);
 //     center_rows(ctx, "knn", padded, norms, x, factor, shift);        // padded = factor · x − shift, in float
 //
 // Statistics are double. Sums over rows are cut into ranges that depend on the shape alone and are added in order.
@@ -71,9 +71,9 @@ std::vector<double> row_squares(cuda_context& ctx, const char* op, const tensor_
     return downloaded<double>(ctx, squares.data(), x.extent(0));
 }
 
-/// Throws value_error for the first row that is not finite, naming the column.
+/// Throws value_error "op: what 4, column 2 is not finite" for the first such row.
 template <class T>
-void check_finite_rows(cuda_context& ctx, const char* op, const char* argument, const tensor_view<const T, 2>& x,
+void check_finite_rows(cuda_context& ctx, const char* op, const char* what, const tensor_view<const T, 2>& x,
                        const std::vector<double>& squares) {
     // Squares of floats do not overflow in double, so a sum of them is finite exactly when the row is.
     for (index_t r = 0; r < x.extent(0); ++r) {
@@ -81,7 +81,7 @@ void check_finite_rows(cuda_context& ctx, const char* op, const char* argument, 
         const std::vector<T> row = downloaded<T>(ctx, x.data() + r * x.stride(0), x.extent(1));
         index_t c = 0;
         while (std::isfinite(static_cast<float>(row[static_cast<std::size_t>(c)]))) ++c;
-        throw value_error(std::string(op) + ": " + argument + " row " + std::to_string(r) + ", column " + std::to_string(c) +
+        throw value_error(std::string(op) + ": " + what + " " + std::to_string(r) + ", column " + std::to_string(c) +
                           " is not finite");
     }
 }
