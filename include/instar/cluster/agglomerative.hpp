@@ -15,12 +15,21 @@
 #include <utility>
 
 #include "instar/cluster/dendrogram.hpp"
+#include "instar/cluster/detail/linkage_chain.hpp"
+#include "instar/cluster/detail/linkage_checks.hpp"
+#include "instar/cluster/detail/linkage_kinds.hpp"
+
+#if !defined(__CUDACC__)
 #include "instar/cluster/detail/agglomerative_centers.hpp"
 #include "instar/cluster/detail/agglomerative_checks.hpp"
 #include "instar/cluster/detail/agglomerative_generic.hpp"
 #include "instar/cluster/detail/agglomerative_matrix.hpp"
 #include "instar/cluster/detail/agglomerative_single.hpp"
-#include "instar/cluster/detail/linkage_kinds.hpp"
+#endif
+
+namespace instar {
+class cuda_context;
+}
 
 namespace instar::cluster {
 
@@ -31,6 +40,8 @@ struct agglomerative_options {
     std::function<void(index_t done, index_t total)> progress = {};  ///< merges so far, a few hundred times; may throw to stop
     std::size_t memory_limit = 0;                                    ///< bytes; 0 = what the system says is available
 };
+
+#if !defined(__CUDACC__)
 
 /// The tree of merges of the rows of x.
 ///
@@ -71,7 +82,7 @@ inline dendrogram agglomerative(cpu_context& ctx, tensor_view<const float, 2> x,
     const linkage_metric metric = options.metric;
     detail::check_linkage_metric(l, metric);
     detail::check_points(x, metric);
-    const bool over_means = l == linkage::ward || (l == linkage::average && metric != linkage_metric::euclidean);
+    const bool over_means = detail::over_means(l, metric);
     const bool over_matrix = !over_means && l != linkage::single;
     const bool wide = options.precision == matrix_precision::float64;
     const double per_point = over_means ? 13.0 * static_cast<double>(d) + 700.0 : 16.0 * static_cast<double>(d) + (over_matrix ? 400.0 : 100.0);
@@ -127,6 +138,28 @@ inline dendrogram agglomerative_precomputed(cpu_context& ctx, tensor_view<const 
     return detail::agglomerate_distances(ctx, condensed, options);
 }
 
+#endif
+
+/// The same on a GPU, over means: ward, and average linkage of squared euclidean or cosine distances. x lies in device memory, the
+/// tree on the host.
+///
+/// By rounds: every cluster looks for its nearest, all pairs that are each other's nearest merge. Float products say who may be near
+/// enough, double decides, by (distance, smaller slot), as on the CPU. Where no two distances are equal the tree is the CPU's, heights
+/// to rounding (double sums are added in another order) and labels number for number. Rows that coincide merge first, at height 0; so
+/// where there are some, clusters are the CPU's, but their numbers need not be. Other ties fall either way, both being right. The same
+/// bits on every run.
+///
+/// Cost: some 1.5 to 2.6 times 2·n²·d FLOP of float (a round searches for clusters alone that merged or whose nearest did), in a few
+/// dozen rounds with six waits for the host each. Memory: about n·(16·d + 300) bytes and at most 256 MiB of lists, no
+/// matrix; memory_limit 0 stands for the device's memory.
+/// Throws as on the CPU, and value_error for the linkages that have no mean. T is float: a template, so that instar::compiled can hold it.
+template <class T = float>
+dendrogram agglomerative(cuda_context& ctx, in_view<T, 2> x, agglomerative_options options = {});
+
 }  // namespace instar::cluster
+
+#if !defined(INSTAR_COMPILED) && (defined(__CUDACC__) || defined(INSTAR_CUDA_EMULATED))
+#include "instar/cluster/cuda/agglomerative.cuh"
+#endif
 
 #endif

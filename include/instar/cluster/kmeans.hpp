@@ -9,13 +9,29 @@
 //     auto sphere = cluster::kmeans(ctx, x, {.n_clusters = 100, .spherical = true});      // by direction alone
 //
 // Options have scikit-learn's names, meanings and defaults (KMeans; n_init is 1, as its k-means++ default). Results are the same bits
-// for any number of threads. How it works: detail/kmeans_seeding.hpp (greedy k-means++), detail/kmeans_lloyd.hpp.
+// for any number of threads. How it works: detail/kmeans_seeding.hpp (greedy k-means++), detail/kmeans_lloyd.hpp; on a GPU
+// cuda/kmeans_seeding.cuh, cuda/kmeans_lloyd.cuh and docs/kernels/clustering.md.
 
+#include <cstdint>
 #include <functional>
+#include <limits>
 #include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
+#include "instar/cluster/detail/kmeans_algorithm.hpp"
+#include "instar/core/philox.hpp"
+#include "instar/core/tensor.hpp"
+
+#if !defined(__CUDACC__)
 #include "instar/cluster/detail/kmeans_lloyd.hpp"
 #include "instar/cluster/detail/kmeans_seeding.hpp"
+#endif
+
+namespace instar {
+class cuda_context;
+}
 
 namespace instar::cluster {
 
@@ -47,7 +63,7 @@ struct kmeans_result {
 
 namespace detail {
 
-inline void check_kmeans(cpu_context& ctx, tensor_view<const float, 2> x, const kmeans_options& o) {
+inline void check_kmeans_options(tensor_view<const float, 2> x, const kmeans_options& o) {
     instar::detail::check_unit_stride("kmeans", "x", x);
     const auto text = [](index_t v) { return std::to_string(v); };
     if (o.n_clusters < 1) throw value_error("kmeans: n_clusters must be at least 1, is " + text(o.n_clusters));
@@ -57,12 +73,39 @@ inline void check_kmeans(cpu_context& ctx, tensor_view<const float, 2> x, const 
     if (o.max_iter < 1) throw value_error("kmeans: max_iter must be at least 1, is " + text(o.max_iter));
     if (!(o.tol >= 0.0)) throw value_error("kmeans: tol must not be negative");
     if (x.extent(0) > std::numeric_limits<std::int32_t>::max()) throw value_error("kmeans: labels hold at most 2147483647 rows");
-    check_kmeans_values(ctx, "kmeans", "x", x);
 }
 
-/// One run from `centers` (relative to the mean); leaves its result there.
-inline void run_kmeans(cpu_context& ctx, const kmeans_points& points, kmeans_lloyd& lloyd, tensor_view<float, 2> centers, const kmeans_options& o, kmeans_result& r) {
-    const double tol = o.tol * points.mean_variance();
+/// `op`: whose centers these are.
+inline void check_kmeans_centers(const char* op, tensor_view<const float, 2> x, tensor_view<const float, 2> centers) {
+    if (centers.extent(0) < 1) throw value_error(std::string(op) + ": there are no centers");
+    if (centers.extent(1) != x.extent(1)) {
+        throw shape_error(std::string(op) + ": centers have shape " + shape_string(centers) + ", expected [k, " + std::to_string(x.extent(1)) + "]");
+    }
+    instar::detail::check_unit_stride(op, "centers", centers);
+}
+
+/// The centre on each feature's mean again.
+inline void add_kmeans_mean(tensor_view<float, 2> centers, const std::vector<double>& mean) {
+    for (index_t c = 0; c < centers.extent(0); ++c) {
+        for (index_t p = 0; p < centers.extent(1); ++p) centers(c, p) = static_cast<float>(static_cast<double>(centers(c, p)) + mean[static_cast<std::size_t>(p)]);
+    }
+}
+
+/// The first k of a shuffle of n.
+inline std::vector<index_t> first_of_shuffle(index_t n, index_t k, philox rng) {
+    std::vector<index_t> all(static_cast<std::size_t>(n));
+    for (index_t i = 0; i < n; ++i) all[static_cast<std::size_t>(i)] = i;
+    for (index_t c = 0; c < k; ++c) {
+        std::swap(all[static_cast<std::size_t>(c)], all[static_cast<std::size_t>(c) + rng.below(static_cast<std::uint64_t>(c), static_cast<std::uint32_t>(n - c))]);
+    }
+    all.resize(static_cast<std::size_t>(k));
+    return all;
+}
+
+/// One run from `centers` (relative to the mean); leaves its result there. The same on both devices.
+template <class Context, class Lloyd, class Centers>
+void run_kmeans(Context& ctx, double mean_variance, Lloyd& lloyd, const Centers& centers, const kmeans_options& o, kmeans_result& r) {
+    const double tol = o.tol * mean_variance;
     bool at_rest = false;
     r.converged = false;
     for (r.n_iter = 1;; ++r.n_iter) {
@@ -81,11 +124,14 @@ inline void run_kmeans(cpu_context& ctx, const kmeans_points& points, kmeans_llo
     }
     if (!at_rest) lloyd.assign(ctx, centers, o.algorithm);
     r.inertia = lloyd.inertia(ctx, centers);
-    r.n_nonempty = lloyd.n_nonempty();
+    r.n_nonempty = lloyd.n_nonempty(ctx);
 }
 
+#if !defined(__CUDACC__)
+
 inline kmeans_result kmeans_runs(cpu_context& ctx, tensor_view<const float, 2> x, const kmeans_options& o, tensor_view<const float, 2> start) {
-    check_kmeans(ctx, x, o);
+    check_kmeans_options(x, o);
+    check_kmeans_values(ctx, "kmeans", "x", x);
     const kmeans_points points(ctx, x, o.spherical);
     const index_t k = o.n_clusters, d = points.d(), n = points.n();
     std::optional<kmeans_seeding> seeding;
@@ -107,32 +153,28 @@ inline kmeans_result kmeans_runs(cpu_context& ctx, tensor_view<const float, 2> x
             if (seeding) {
                 chosen = seeding->choose(ctx, k, rng);
             } else {
-                // The first k of a shuffle.
-                std::vector<index_t> all(static_cast<std::size_t>(n));
-                std::iota(all.begin(), all.end(), index_t{0});
-                for (index_t c = 0; c < k; ++c) {
-                    std::swap(all[static_cast<std::size_t>(c)], all[static_cast<std::size_t>(c) + rng.below(static_cast<std::uint64_t>(c), static_cast<std::uint32_t>(n - c))]);
-                    chosen.push_back(all[static_cast<std::size_t>(c)]);
-                }
+                chosen = first_of_shuffle(n, k, rng);
             }
             for (index_t c = 0; c < k; ++c) std::copy_n(points.row(chosen[static_cast<std::size_t>(c)]), d, &centers(c, 0));
         }
         kmeans_lloyd lloyd(points, k, o.spherical);
         kmeans_result now;
-        run_kmeans(ctx, points, lloyd, centers.view(), o, now);
+        run_kmeans(ctx, points.mean_variance(), lloyd, centers.view(), o, now);
         if (run > 0 && !(now.inertia < best.inertia)) continue;
         best = std::move(now);
         best.labels = tensor<std::int32_t, 1>({n});
         for (index_t i = 0; i < n; ++i) best.labels(points.original(i)) = lloyd.labels()[static_cast<std::size_t>(i)];
-        best.centers = tensor<float, 2>({k, d});
-        for (index_t c = 0; c < k; ++c) {
-            for (index_t p = 0; p < d; ++p) best.centers(c, p) = static_cast<float>(static_cast<double>(centers(c, p)) + points.mean()[static_cast<std::size_t>(p)]);
-        }
+        best.centers = centers.clone();
+        add_kmeans_mean(best.centers, points.mean());
     }
     return best;
 }
 
+#endif
+
 }  // namespace detail
+
+#if !defined(__CUDACC__)
 
 /// k-means of the rows of x, from n_init random starts.
 ///
@@ -157,9 +199,7 @@ inline kmeans_result kmeans(cpu_context& ctx, tensor_view<const float, 2> x, con
 
 /// The same from given centres, [n_clusters, d]: one run.
 inline kmeans_result kmeans(cpu_context& ctx, tensor_view<const float, 2> x, tensor_view<const float, 2> centers, kmeans_options options = {}) {
-    if (centers.extent(1) != x.extent(1)) throw shape_error("kmeans: centers have shape " + shape_string(centers) + ", expected [k, " + std::to_string(x.extent(1)) + "]");
-    if (centers.extent(0) < 1) throw value_error("kmeans: there are no centers");
-    instar::detail::check_unit_stride("kmeans", "centers", centers);
+    detail::check_kmeans_centers("kmeans", x, centers);
     detail::check_kmeans_values(ctx, "kmeans", "centers", centers);
     options.n_clusters = centers.extent(0);
     return detail::kmeans_runs(ctx, x, options, centers);
@@ -168,8 +208,7 @@ inline kmeans_result kmeans(cpu_context& ctx, tensor_view<const float, 2> x, ten
 /// Label of the nearest centre of each row, euclidean; ties to the lower index. Throws as kmeans does.
 inline tensor<std::int32_t, 1> kmeans_predict(cpu_context& ctx, tensor_view<const float, 2> x, tensor_view<const float, 2> centers) {
     if (x.extent(0) == 0) return tensor<std::int32_t, 1>({0});
-    if (centers.extent(0) < 1) throw value_error("kmeans_predict: there are no centers");
-    if (centers.extent(1) != x.extent(1)) throw shape_error("kmeans_predict: centers have shape " + shape_string(centers) + ", expected [k, " + std::to_string(x.extent(1)) + "]");
+    detail::check_kmeans_centers("kmeans_predict", x, centers);
     instar::detail::check_unit_stride("kmeans_predict", "x", x);
     detail::check_kmeans_values(ctx, "kmeans_predict", "x", x);
     detail::check_kmeans_values(ctx, "kmeans_predict", "centers", centers);
@@ -204,6 +243,36 @@ inline tensor<float, 2> kmeans_transform(cpu_context& ctx, tensor_view<const flo
     return y;
 }
 
+#endif
+
+/// The same on a GPU: x lies in device memory, the result on the host, complete on return.
+///
+/// Options, stopping rules, empty clusters and errors as on the CPU; `algorithm` is not read, all centres are compared. Products in
+/// float about the mean of x, each a chain over the features; means, shifts and inertia in double, sums cut by the shape alone: the
+/// same bits on every run. Labels are the CPU's where float tells the two nearest centres apart on both.
+///
+/// Seeds: greedy k-means++ runs on the device with the CPU's random numbers and number of draws, over the rows in their order. The
+/// CPU goes through them in an order of its own once there are more than 128, so from there on a seed gives another run than the
+/// CPU's; up to 128 rows it gives the same.
+///
+/// Cost: seeding 2·n·k·(2 + ln k)·d FLOP, memory-bound at n·(d + 2·ln k) floats a step, without a wait for the host; an iteration
+/// 2·n·k·d FLOP and three waits. Memory: (n + k)·d floats, n·(9 + ln k) more, k·d doubles a split; no n × k matrix.
+/// T is float: a template, so that instar::compiled can hold it.
+template <class T = float>
+kmeans_result kmeans(cuda_context& ctx, in_view<T, 2> x, const kmeans_options& options = {});
+
+/// The same from given centres, [n_clusters, d], in device memory: one run.
+template <class T = float>
+kmeans_result kmeans(cuda_context& ctx, in_view<T, 2> x, in_view<T, 2> centers, kmeans_options options = {});
+
+/// kmeans_predict of rows and centres in device memory; labels on the host.
+template <class T = float>
+tensor<std::int32_t, 1> kmeans_predict(cuda_context& ctx, in_view<T, 2> x, in_view<T, 2> centers);
+
 }  // namespace instar::cluster
+
+#if !defined(INSTAR_COMPILED) && (defined(__CUDACC__) || defined(INSTAR_CUDA_EMULATED))
+#include "instar/cluster/cuda/kmeans.cuh"
+#endif
 
 #endif

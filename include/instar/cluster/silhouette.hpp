@@ -19,10 +19,17 @@
 #include <string>
 #include <vector>
 
+#include "instar/core/tensor.hpp"
+
+#if !defined(__CUDACC__)
 #include "instar/cluster/detail/silhouette_kernels.hpp"
 #include "instar/core/cpu_context.hpp"
 #include "instar/core/parallel_for.hpp"
-#include "instar/core/tensor.hpp"
+#endif
+
+namespace instar {
+class cuda_context;
+}
 
 namespace instar::cluster {
 
@@ -31,25 +38,22 @@ enum class silhouette_metric { euclidean, sqeuclidean, cosine, manhattan, chebys
 
 namespace detail {
 
-/// Points as doubles, sorted by cluster and then by place.
-struct points_by_cluster {
-    tensor<double, 2> x;             // [n, d], sorted
+/// Points sorted by cluster and then by place.
+struct cluster_order {
     std::vector<std::int32_t> rows;  // sorted point → its row
     std::vector<std::int32_t> ids;   // sorted point → its cluster
     std::vector<index_t>
         begin;  // cluster c holds sorted points [begin[c], begin[c + 1]); a last element repeats the end
 
-    index_t n() const { return x.extent(0); }
-    index_t depth() const { return x.extent(1); }
     index_t n_clusters() const { return static_cast<index_t>(begin.size()) - 2; }
     index_t count(index_t c) const {
         return begin[static_cast<std::size_t>(c + 1)] - begin[static_cast<std::size_t>(c)];
     }
 
+    /// Of points of this shape.
     template <class T>
-    points_by_cluster(const char* op, cpu_context& ctx, tensor_view<const T, 2> points,
-                      std::span<const std::int32_t> labels, bool normalise) {
-        const index_t n = points.extent(0), d = points.extent(1);
+    cluster_order(const char* op, tensor_view<const T, 2> points, std::span<const std::int32_t> labels) {
+        const index_t n = points.extent(0);
         if (static_cast<index_t>(labels.size()) != n) {
             throw shape_error(std::string(op) + ": " + std::to_string(labels.size()) + " labels for points of shape " +
                               shape_string(points));
@@ -64,7 +68,6 @@ struct points_by_cluster {
             throw value_error(std::string(op) + ": " + std::to_string(k) + " clusters among " + std::to_string(n) +
                               " points; between 2 and one less than the points are needed");
         }
-        check_points(op, ctx, points, normalise);
         std::vector<std::int32_t> id(labels.size());
         begin.assign(static_cast<std::size_t>(k) + 1, 0);
         for (std::size_t i = 0; i < labels.size(); ++i) {
@@ -82,6 +85,32 @@ struct points_by_cluster {
             rows[to] = static_cast<std::int32_t>(i);
             ids[to] = id[i];
         }
+    }
+
+    /// The silhouette of sorted point i from the sum of its distances within its cluster and the least mean distance to another.
+    double silhouette(index_t i, double own_sum, double nearest) const {
+        const index_t others = count(ids[static_cast<std::size_t>(i)]) - 1;
+        const double own = others > 0 ? own_sum / static_cast<double>(others) : 0.0, larger = std::max(own, nearest);
+        // A point alone in its cluster has no cohesion; one that coincides with all has neither.
+        return others == 0 || larger == 0.0 ? 0.0 : (nearest - own) / larger;
+    }
+};
+
+#if !defined(__CUDACC__)
+
+/// The same, and the points as doubles.
+struct points_by_cluster : cluster_order {
+    tensor<double, 2> x;  // [n, d], sorted
+
+    index_t n() const { return x.extent(0); }
+    index_t depth() const { return x.extent(1); }
+
+    template <class T>
+    points_by_cluster(const char* op, cpu_context& ctx, tensor_view<const T, 2> points,
+                      std::span<const std::int32_t> labels, bool normalise)
+        : cluster_order(op, points, labels) {
+        const index_t n = points.extent(0), d = points.extent(1);
+        check_points(op, ctx, points, normalise);
         x = tensor<double, 2>({n, d});
         parallel_for(ctx, n, 256, [&](index_t first, index_t last) {
             for (index_t i = first; i < last; ++i) {
@@ -189,12 +218,9 @@ std::vector<double> silhouettes(const char* op, cpu_context& ctx, tensor_view<co
         }
         for (index_t i = first; i < last; ++i) {
             const auto& s = sums[static_cast<std::size_t>((i - first) / rows)];
-            const index_t r = (i - first) % rows, others = points.count(points.ids[static_cast<std::size_t>(i)]) - 1;
-            const double own = others > 0 ? s.own[r] / static_cast<double>(others) : 0.0,
-                         larger = std::max(own, s.nearest[r]);
-            // A point alone in its cluster has no cohesion; one that coincides with all has neither.
+            const index_t r = (i - first) % rows;
             result[static_cast<std::size_t>(points.rows[static_cast<std::size_t>(i)])] =
-                others == 0 || larger == 0.0 ? 0.0 : (s.nearest[r] - own) / larger;
+                points.silhouette(i, s.own[r], s.nearest[r]);
         }
     });
     return result;
@@ -289,7 +315,11 @@ double davies_bouldin(const char* op, cpu_context& ctx, tensor_view<const T, 2> 
     return widest <= k_close_to_zero || largest <= k_close_to_zero ? 0.0 : sum / static_cast<double>(k);
 }
 
+#endif
+
 }  // namespace detail
+
+#if !defined(__CUDACC__)
 
 /// Silhouette of every point (Rousseeuw, J. Comput. Appl. Math. 20, 1987):
 ///
@@ -353,6 +383,25 @@ inline double davies_bouldin(cpu_context& ctx, tensor_view<const double, 2> x, s
     return detail::davies_bouldin("davies_bouldin", ctx, x, labels);
 }
 
+#endif
+
+/// silhouette_samples and silhouette_score on a GPU: x lies in device memory, labels and results on the host.
+///
+/// Distances are computed in double from differences, as on the CPU, and added cluster by cluster in the order of the points: the
+/// CPU's results to rounding, the same bits on every run. Cost: 3·n²·d FLOP in double, which a data-centre GPU has at half the rate of
+/// float and others at a small part of it; 8·n·d bytes. Errors as on the CPU. T is float: a template, so that instar::compiled can
+/// hold it.
+template <class T = float>
+std::vector<double> silhouette_samples(cuda_context& ctx, in_view<T, 2> x, std::span<const std::int32_t> labels,
+                                       silhouette_metric metric = silhouette_metric::euclidean);
+template <class T = float>
+double silhouette_score(cuda_context& ctx, in_view<T, 2> x, std::span<const std::int32_t> labels,
+                        silhouette_metric metric = silhouette_metric::euclidean);
+
 }  // namespace instar::cluster
+
+#if !defined(INSTAR_COMPILED) && (defined(__CUDACC__) || defined(INSTAR_CUDA_EMULATED))
+#include "instar/cluster/cuda/silhouette.cuh"
+#endif
 
 #endif

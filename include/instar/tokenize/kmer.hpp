@@ -8,6 +8,9 @@
 //     tokenizer.encode_into(ctx, barcodes, offsets, ids, mask); // into memory of yours, nothing is allocated
 //     tokenizer.token(2);                                       // "AAAA"
 //
+// The same with a cuda_context: encode takes barcodes of the host and leaves tokens on the device; encode_into takes letters that are
+// there already.
+//
 // Vocabulary: 0 = [MASK], 1 = [UNK], then every word over ACGT in lexicographic order (A first), 4^k + 2 ids. There is no
 // [CLS], [SEP] or [PAD]: the end of a short barcode is filled with [UNK] under mask 0.
 // Dense k-mer counts, for baselines, are in tokenize/kmer_counts.hpp.
@@ -15,6 +18,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <concepts>
 #include <cstdint>
 #include <cstring>
 #include <span>
@@ -25,6 +29,10 @@
 
 #include "instar/core/parallel_for.hpp"
 #include "instar/core/tensor.hpp"
+
+namespace instar {
+class cuda_context;
+}
 
 namespace instar::tokenize {
 
@@ -42,10 +50,12 @@ struct kmer_encode_options {
 };
 
 /// Token ids and attention mask of n barcodes, both [n, seq_len]; mask 1 = attended.
-struct encoded_batch {
-    tensor<std::int32_t, 2> ids;
-    tensor<std::uint8_t, 2> mask;
+template <class Memory>
+struct basic_encoded_batch {
+    tensor<std::int32_t, 2, Memory> ids;
+    tensor<std::uint8_t, 2, Memory> mask;
 };
+using encoded_batch = basic_encoded_batch<host_memory>;
 
 namespace detail {
 
@@ -99,6 +109,34 @@ inline std::uint32_t base4_quad(const unsigned char* codes, std::uint32_t& word)
     return ((w & 0x03030303u) * 0x40100401u) >> 24;
 }
 
+/// How words get their ids: what host and device need to know of a tokenizer.
+struct kmer_words {
+    static constexpr std::int32_t k_unknown = 1, k_n_special = 2;
+    std::int32_t k = 4;
+    bool tokenize_n = false;
+    std::int32_t n_words = 256;  // 4^k
+
+    /// Id of the k letters at `text`, of which those from n_letters on count as N.
+    INSTAR_HOST_DEVICE std::int32_t id(const char* text, index_t n_letters) const {
+        std::int32_t in4 = 0, in5 = 0, pure_before = 0, below = n_words;
+        for (std::int32_t i = 0; i < k; ++i) {
+            std::int32_t digit = 4;
+            if (i < n_letters) {
+                const char c = text[i];
+                digit = c == 'A' ? 0 : c == 'C' ? 1 : c == 'G' ? 2 : c == 'T' ? 3 : c == 'N' ? 4 : -1;
+            }
+            if (digit < 0) return k_unknown;
+            below /= 4;
+            in5 = in5 * 5 + digit;
+            // At the first N: every word without N whose beginning is not greater comes before.
+            if (digit == 4 && pure_before == 0) pure_before = (in4 + 1) * below * 4;
+            in4 = in4 * 4 + digit;
+        }
+        if (pure_before == 0) return k_n_special + in4;
+        return tokenize_n ? k_n_special + n_words + in5 - pure_before : k_unknown;
+    }
+};
+
 }  // namespace detail
 
 /// Tokenizer of non-overlapping k-mers. Immutable; any number of threads may use one.
@@ -116,8 +154,8 @@ inline std::uint32_t base4_quad(const unsigned char* codes, std::uint32_t& word)
 class kmer {
 public:
     static constexpr std::int32_t k_mask_id = 0;
-    static constexpr std::int32_t k_unk_id = 1;
-    static constexpr std::int32_t k_n_special = 2;
+    static constexpr std::int32_t k_unk_id = detail::kmer_words::k_unknown;
+    static constexpr std::int32_t k_n_special = detail::kmer_words::k_n_special;
 
     explicit kmer(kmer_options options = {}) : options_(options) {
         const int k = options_.k;
@@ -174,18 +212,7 @@ public:
     /// Id of a word of k letters; [UNK] for anything that has none.
     std::int32_t id(std::string_view word) const {
         if (word.size() != static_cast<std::size_t>(options_.k)) return k_unk_id;
-        std::int64_t in4 = 0, in5 = 0, pure_before = 0, below = n_words_;
-        for (char c : word) {
-            const std::size_t digit = std::string_view("ACGTN").find(c);
-            if (digit == std::string_view::npos) return k_unk_id;
-            below /= 4;
-            in5 = in5 * 5 + static_cast<std::int64_t>(digit);
-            // At the first N: every word without N whose beginning is not greater comes before.
-            if (digit == 4 && pure_before == 0) pure_before = (in4 + 1) * below * 4;
-            in4 = in4 * 4 + static_cast<std::int64_t>(digit);
-        }
-        if (pure_before == 0) return static_cast<std::int32_t>(k_n_special + in4);
-        return options_.tokenize_n ? static_cast<std::int32_t>(k_n_special + n_words_ + in5 - pure_before) : k_unk_id;
+        return words().id(word.data(), options_.k);
     }
 
     /// One barcode: ids and mask have seq_len() elements. Returns how many tokens are attended.
@@ -233,7 +260,38 @@ public:
         encode_into_any(ctx, sequences, offsets, ids, mask);
     }
 
+    /// Many barcodes of the host on a GPU: their letters are copied there, ids and mask stay there. Waits for the copies alone.
+    template <std::same_as<cuda_context> Context>
+    basic_encoded_batch<typename Context::memory> encode(Context& ctx, std::span<const std::string_view> sequences,
+                                                         kmer_encode_options options = {}) const;
+    template <std::same_as<cuda_context> Context>
+    basic_encoded_batch<typename Context::memory> encode(Context& ctx, std::span<const std::string> sequences,
+                                                         kmer_encode_options options = {}) const;
+
+    /// Barcodes on the device, everything there; nothing is allocated and nothing waits.
+    ///
+    /// | argument  | shape        | element                                                                        |
+    /// |-----------|--------------|--------------------------------------------------------------------------------|
+    /// | letters   | [n_letters]  | char: the barcodes, one after the other                                        |
+    /// | begins    | [n + 1]      | index_t, ascending: barcode i is letters [begins(i), begins(i + 1))             |
+    /// | offsets   | [n] or empty | int32, letters to skip; not looked at before, a negative one counts as 0       |
+    /// | ids, mask | [n, seq_len] | int32, uint8; last stride 1                                                    |
+    ///
+    /// The tokens are those of the CPU, for every option. Cost: a letter read, 5 / k bytes written a base.
+    /// Throws shape_error when a shape disagrees. A template, so that instar::compiled can hold it.
+    template <class Id = std::int32_t>
+    void encode_into(cuda_context& ctx, in_view<char, 1> letters, in_view<index_t, 1> begins, in_view<std::int32_t, 1> offsets,
+                     out_view<Id, 2> ids, out_view<std::uint8_t, 2> mask) const;
+
 private:
+    detail::kmer_words words() const {
+        return {options_.k, options_.tokenize_n, static_cast<std::int32_t>(n_words_)};
+    }
+
+    template <class Context, class Text>
+    basic_encoded_batch<typename Context::memory> encode_on_device(Context& ctx, std::span<const Text> sequences,
+                                                                   const kmer_encode_options& options) const;
+
     /// n whole words of plain bases. Blocks of codes stay in the first-level cache.
     template <int Quads>
     void encode_words(const char* text, std::size_t n, std::int32_t* ids) const {
@@ -268,10 +326,9 @@ private:
 
     void encode_with_n(std::string_view x, std::size_t n_all, std::int32_t* ids) const {
         const auto k = static_cast<std::size_t>(options_.k);
-        char word[12];
         for (std::size_t t = 0; t < n_all; ++t) {
-            for (std::size_t i = 0; i < k; ++i) word[i] = t * k + i < x.size() ? x[t * k + i] : 'N';
-            ids[t] = id(std::string_view(word, k));
+            const std::size_t begin = std::min(t * k, x.size());  // what is missing counts as N
+            ids[t] = words().id(x.data() + begin, static_cast<index_t>(x.size() - begin));
         }
     }
 
@@ -296,12 +353,7 @@ private:
         instar::detail::check_shape("kmer::encode_into", "mask", mask, {n, seq_len()});
         instar::detail::check_unit_stride("kmer::encode_into", "ids", ids);
         instar::detail::check_unit_stride("kmer::encode_into", "mask", mask);
-        if (!offsets.empty() && offsets.size() != sequences.size()) {
-            throw value_error("kmer::encode_into: " + std::to_string(offsets.size()) + " offsets for " + std::to_string(sequences.size()) + " barcodes");
-        }
-        for (std::size_t i = 0; i < offsets.size(); ++i) {
-            if (offsets[i] < 0) throw value_error("kmer::encode_into: offset " + std::to_string(i) + " is negative: " + std::to_string(offsets[i]));
-        }
+        check_offsets(offsets, sequences.size());
         parallel_for(ctx, n, 64, [&](index_t begin, index_t end) {
             for (index_t i = begin; i < end; ++i) {
                 const auto s = static_cast<std::size_t>(i);
@@ -310,11 +362,24 @@ private:
         });
     }
 
+    static void check_offsets(std::span<const int> offsets, std::size_t n) {
+        if (!offsets.empty() && offsets.size() != n) {
+            throw value_error("kmer::encode_into: " + std::to_string(offsets.size()) + " offsets for " + std::to_string(n) + " barcodes");
+        }
+        for (std::size_t i = 0; i < offsets.size(); ++i) {
+            if (offsets[i] < 0) throw value_error("kmer::encode_into: offset " + std::to_string(i) + " is negative: " + std::to_string(offsets[i]));
+        }
+    }
+
     kmer_options options_;
     std::int64_t n_words_ = 1;         // 4^k
     std::int64_t n_words_with_n_ = 1;  // 5^k
 };
 
 }  // namespace instar::tokenize
+
+#if !defined(INSTAR_COMPILED) && (defined(__CUDACC__) || defined(INSTAR_CUDA_EMULATED))
+#include "instar/tokenize/cuda/kmer.cuh"
+#endif
 
 #endif

@@ -14,15 +14,11 @@
 #include <functional>
 #include <numeric>
 
+#include "instar/cluster/detail/kmeans_algorithm.hpp"
 #include "instar/cluster/detail/kmeans_points.hpp"
 #include "instar/ops/cpu/gemm_serial.hpp"
 
-namespace instar::cluster {
-
-/// automatic: filtering while it leaves less than half of the comparisons, else all of them. Labels are the same.
-enum class kmeans_algorithm { automatic, lloyd, filtering };
-
-namespace detail {
+namespace instar::cluster::detail {
 
 class kmeans_lloyd {
 public:
@@ -138,7 +134,7 @@ public:
         return std::accumulate(part.begin(), part.end(), 0.0);
     }
 
-    index_t n_nonempty() {
+    index_t n_nonempty(cpu_context&) {
         count_members();
         index_t count = 0;
         for (index_t c = 0; c < k_; ++c) count += (c + 1 < k_ ? start_[static_cast<std::size_t>(c) + 1] : points_.n()) > start_[static_cast<std::size_t>(c)];
@@ -225,8 +221,6 @@ private:
     std::vector<std::vector<std::int32_t>> near_;
 };
 
-}  // namespace detail
-
-}  // namespace instar::cluster
+}  // namespace instar::cluster::detail
 
 #endif

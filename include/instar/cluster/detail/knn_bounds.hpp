@@ -24,29 +24,16 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <string>
 #include <vector>
 
 #include "instar/cluster/detail/knn_kernels.hpp"
+#include "instar/cluster/detail/knn_rounding.hpp"
 #include "instar/core/cpu_context.hpp"
 #include "instar/core/parallel_for.hpp"
 #include "instar/core/tensor_view.hpp"
 
-namespace instar::cluster {
-
-enum class knn_metric { euclidean, cosine, inner_product };
-
-namespace detail {
-
-/// The smallest float that is not below x.
-inline float float_above(double x) {
-    const auto f = static_cast<float>(x);
-    return static_cast<double>(f) < x ? std::nextafter(f, std::numeric_limits<float>::infinity()) : f;
-}
-inline float float_below(double x) { return -float_above(-x); }
-/// A float that everything up to x is strictly below.
-inline float float_beyond(double x) { return std::nextafter(float_above(x), std::numeric_limits<float>::infinity()); }
+namespace instar::cluster::detail {
 
 /// ‖x‖² of every row, in double. Throws value_error for a row that is not finite (and names the column), or is zero when that is
 /// not allowed.
@@ -91,57 +78,33 @@ public:
           queries_(queries),
           references_(references),
           metric_(metric),
-          depth_(queries.extent(1)) {
-        const auto n = static_cast<double>(depth_ + 16) * k_half_ulp;
-        alpha_ = n < 0.5 ? 1.25 * n / (1.0 - n) + 8.0 * k_half_ulp
-                         : 1e30;  // beyond 8 million coordinates products say nothing
-        underflow_ = static_cast<double>(depth_ + 16) * 0x1.0p-122;
-        square_slack_ = has_norm() ? 0x1.1p-19f : 0.0f;
-        underflow_slack_ = float_above(5.0 * underflow_);
-        const auto largest = [](const std::vector<double>& squares) {
-            return squares.empty() ? 0.0 : std::sqrt(*std::max_element(squares.begin(), squares.end()));
-        };
-        const std::vector<double> mean = sample_mean(reference_squares);
-        double mean_squares = 0.0;
-        for (const double m : mean) mean_squares += m * m;
-        double reach = largest(reference_squares);
-        if (metric == knn_metric::euclidean) reach = std::max(reach, largest(query_squares));
-        reach = metric == knn_metric::cosine ? 1.0 : reach + std::sqrt(mean_squares);
-        const double scale = reach > 0.0 ? std::ldexp(1.0, -std::ilogb(reach)) : 1.0;
-        reference_factor_.assign(reference_squares.size(), scale);
-        query_factor_.assign(query_squares.size(), scale);
-        const auto unit = [](std::vector<double>& factors, const std::vector<double>& squares) {
-            for (std::size_t i = 0; i < factors.size(); ++i)
-                factors[i] = squares[i] > 0.0 ? 1.0 / std::sqrt(squares[i]) : 1.0;
-        };
-        if (metric != knn_metric::euclidean) unit(query_factor_, query_squares);
-        if (metric == knn_metric::cosine) unit(reference_factor_, reference_squares);
-        scale_ = scale;
-        reference_shift_ = mean;
-        for (double& m : reference_shift_) m *= scale;
+          depth_(queries.extent(1)),
+          rounding_(depth_, has_norm()),
+          scaling_(metric, sample_mean(reference_squares), query_squares, reference_squares),
+          square_slack_(has_norm() ? 0x1.1p-19f : 0.0f),
+          underflow_slack_(float_above(5.0 * rounding_.underflow)),
+          query_shift_(scaling_.shift.size(), 0.0) {
         // Twice the query: exact, and the products need no factor.
-        query_shift_.assign(mean.size(), 0.0);
         if (has_norm()) {
-            for (std::size_t c = 0; c < mean.size(); ++c) query_shift_[c] = 2.0 * reference_shift_[c];
+            for (std::size_t c = 0; c < query_shift_.size(); ++c) query_shift_[c] = 2.0 * scaling_.shift[c];
         }
     }
 
     const knn_kernels& kernels() const { return kernels_; }
     index_t depth() const { return depth_; }
-    bool has_norm() const { return metric_ != knn_metric::inner_product; }
+    bool has_norm() const { return detail::has_norm(metric_); }
 
     /// The float vector of a query, and what goes with it.
     query_numbers query(index_t q, float* out) const {
         const double twice = has_norm() ? 2.0 : 1.0;
         const double squares = kernels_.center(out, row(queries_, q), query_shift_.data(),
-                                               twice * query_factor_[static_cast<std::size_t>(q)], depth_);
-        return {float_above(alpha_ * std::sqrt(squares)), squares / (twice * twice)};
+                                               twice * scaling_.query_factor[static_cast<std::size_t>(q)], depth_);
+        return {rounding_.error(squares), squares / (twice * twice)};
     }
     reference_numbers reference(index_t r, float* out) const {
-        const double squares = kernels_.center(out, row(references_, r), reference_shift_.data(),
-                                               reference_factor_[static_cast<std::size_t>(r)], depth_);
-        const double kept = has_norm() ? squares * (1.0 - 8.0 * k_half_ulp) : 0.0;
-        return {float_below(kept - underflow_), float_above(std::sqrt(squares) * (1.0 + 4.0 * k_half_ulp) + 0x1.0p-60)};
+        const double squares = kernels_.center(out, row(references_, r), scaling_.shift.data(),
+                                               scaling_.reference_factor[static_cast<std::size_t>(r)], depth_);
+        return {rounding_.base(squares), rounding_.norm(squares)};
     }
 
     /// An upper bound of the key whose lower bound is `low`.
@@ -162,8 +125,8 @@ public:
         case knn_metric::inner_product:
             return -kernels_.dot(a, b, depth_);
         case knn_metric::cosine:
-            return kernels_.scaled_difference(a, b, depth_, query_factor_[static_cast<std::size_t>(q)],
-                                              reference_factor_[static_cast<std::size_t>(r)]);
+            return kernels_.scaled_difference(a, b, depth_, scaling_.query_factor[static_cast<std::size_t>(q)],
+                                              scaling_.reference_factor[static_cast<std::size_t>(r)]);
         default:
             return kernels_.difference(a, b, depth_, 1.0, 1.0);
         }
@@ -172,21 +135,21 @@ public:
     float key_beyond(index_t q, double distance, double squared_norm) const {
         double key = 0.0, size = 0.0;
         if (has_norm()) {
-            const double scaled = metric_ == knn_metric::euclidean ? distance * scale_ * scale_ : distance;
+            const double scaled = metric_ == knn_metric::euclidean ? distance * scaling_.scale * scaling_.scale : distance;
             key = scaled - squared_norm;
             size = scaled + squared_norm;
         } else {
             const float* x = row(queries_, q);
-            const double factor = query_factor_[static_cast<std::size_t>(q)];
+            const double factor = scaling_.query_factor[static_cast<std::size_t>(q)];
             for (index_t c = 0; c < depth_; ++c) {
-                const double term = static_cast<double>(x[c]) * factor * reference_shift_[static_cast<std::size_t>(c)];
+                const double term = static_cast<double>(x[c]) * factor * scaling_.shift[static_cast<std::size_t>(c)];
                 key += term;
                 size += std::fabs(term);
             }
-            key += distance * factor * scale_;
+            key += distance * factor * scaling_.scale;
             size += 4.0;  // ‖q‖·‖r‖, both about 1 and the latter less than 4
         }
-        return float_beyond(key + static_cast<double>(depth_ + 64) * 0x1.0p-50 * size + underflow_);
+        return rounding_.beyond(key, size);
     }
     /// What the caller gets.
     float reported(double distance) const {
@@ -201,8 +164,6 @@ public:
     }
 
 private:
-    static constexpr double k_half_ulp = 0x1.0p-24;  // of float, relative
-
     static const float* row(tensor_view<const float, 2> x, index_t i) { return x.data() + i * x.stride(0); }
 
     /// Mean of at most 1024 references, spread over all; of length 1 for cosine. Any point would do, a near one is better.
@@ -225,12 +186,12 @@ private:
     tensor_view<const float, 2> queries_, references_;
     knn_metric metric_;
     index_t depth_;
-    double alpha_ = 0.0, underflow_ = 0.0, scale_ = 1.0;
-    float square_slack_ = 0.0f, underflow_slack_ = 0.0f;
-    std::vector<double> query_factor_, reference_factor_, query_shift_, reference_shift_;
+    knn_rounding rounding_;
+    knn_scaling scaling_;
+    float square_slack_, underflow_slack_;
+    std::vector<double> query_shift_;  // of 2·x', or of nothing
 };
 
-}  // namespace detail
-}  // namespace instar::cluster
+}  // namespace instar::cluster::detail
 
 #endif

@@ -62,6 +62,11 @@ constexpr const char* metric_name(linkage_metric m) {
     return "?";
 }
 
+/// Whether a cluster's size, mean and variance are all that its distances need.
+constexpr bool over_means(linkage l, linkage_metric m) {
+    return l == linkage::ward || (l == linkage::average && m != linkage_metric::euclidean);
+}
+
 /// a · b, rounded: no compiler fuses it with the addition that follows, which would change its last bit.
 inline double rounded_product(double a, double b) {
     double product = a * b;

@@ -1,0 +1,18 @@
+// Instantiates the clusterers of cuda_context in instar::compiled: a plain .cpp that links it clusters on a GPU without nvcc.
+
+#include "instar/cluster/agglomerative.hpp"
+#include "instar/cluster/kmeans.hpp"
+#include "instar/cluster/knn.hpp"
+#include "instar/cluster/silhouette.hpp"
+
+namespace instar::cluster {
+
+template dendrogram agglomerative<float>(cuda_context&, in_view<float, 2>, agglomerative_options);
+template kmeans_result kmeans<float>(cuda_context&, in_view<float, 2>, const kmeans_options&);
+template kmeans_result kmeans<float>(cuda_context&, in_view<float, 2>, in_view<float, 2>, kmeans_options);
+template tensor<std::int32_t, 1> kmeans_predict<float>(cuda_context&, in_view<float, 2>, in_view<float, 2>);
+template knn_result knn<float>(cuda_context&, in_view<float, 2>, in_view<float, 2>, knn_options);
+template std::vector<double> silhouette_samples<float>(cuda_context&, in_view<float, 2>, std::span<const std::int32_t>, silhouette_metric);
+template double silhouette_score<float>(cuda_context&, in_view<float, 2>, std::span<const std::int32_t>, silhouette_metric);
+
+}  // namespace instar::cluster
