@@ -21,6 +21,7 @@
 #include "instar/core/resample.hpp"
 #include "instar/core/tensor.hpp"
 #include "instar/core/tensor_view.hpp"
+#include "instar/core/transfer.hpp"
 #include "instar/core/version.hpp"
 
 #include "instar/ops/adamw.hpp"
