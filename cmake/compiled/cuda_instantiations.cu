@@ -38,6 +38,7 @@ namespace instar::ops {
     template void residual_dropout_forward<T>(cuda_context&, tensor_view<T, 1>, in_view<T, 1>, in_view<T, 1>, dropout_options);   \
     template void dropout_backward<T>(cuda_context&, tensor_view<T, 1>, in_view<T, 1>, dropout_options);                          \
     template void fill<T>(cuda_context&, tensor_view<T, 1>, std::type_identity_t<T>);                                             \
+    template void copy<T>(cuda_context&, tensor_view<T, 1>, in_view<T, 1>);                                                       \
     template void add<T>(cuda_context&, tensor_view<T, 1>, in_view<T, 1>, in_view<T, 1>);                                         \
     template void scale<T>(cuda_context&, tensor_view<T, 1>, accumulator_t<T>);                                                   \
     template void embedding_forward<T>(cuda_context&, tensor_view<T, 3>, tensor_view<const std::int32_t, 2>, in_view<T, 2>,       \

@@ -6,6 +6,7 @@ namespace instar::ops {
 
 #define INSTAR_INSTANTIATE(T)                                                            \
     template void fill<T>(cpu_context&, tensor_view<T, 1>, std::type_identity_t<T>);     \
+    template void copy<T>(cpu_context&, tensor_view<T, 1>, in_view<T, 1>);               \
     template void add<T>(cpu_context&, tensor_view<T, 1>, in_view<T, 1>, in_view<T, 1>); \
     template void scale<T>(cpu_context&, tensor_view<T, 1>, accumulator_t<T>)
 

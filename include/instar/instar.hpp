@@ -52,6 +52,7 @@
 #include "instar/nn/bert_io.hpp"
 #include "instar/nn/clip.hpp"
 #include "instar/nn/clip_io.hpp"
+#include "instar/nn/clip_towers.hpp"
 #include "instar/nn/heads.hpp"
 #include "instar/nn/layer_norm.hpp"
 #include "instar/nn/linear.hpp"

@@ -24,7 +24,7 @@ test::training_curve ten_steps(Context& ctx, index_t n_labels, const optim::adam
     nn::bert<float, memory> model(start.config());
     nn::copy_parameters(ctx, model, start);
     train::bert_trainer<float, memory> trainer(model, adamw);
-    return test::train_ten_steps(ctx, model, [&](index_t step, philox rng) { return accumulate(ctx, trainer, step, rng); },
+    return test::train_ten_steps(ctx, {model.parameters()}, [&](index_t step, philox rng) { return accumulate(ctx, trainer, step, rng); },
                                  [&](const optim::rates& r) { trainer.update(ctx, r); });
 }
 

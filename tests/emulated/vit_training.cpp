@@ -51,7 +51,7 @@ test::training_curve ten_steps(Context& ctx, bool focal, nn::vit_pooling pooling
         for (index_t i = 0; i < k_batch; ++i) total += static_cast<double>(here(i));
         return total;
     };
-    return test::train_ten_steps(ctx, model, accumulate, [&](const optim::rates& r) {
+    return test::train_ten_steps(ctx, {model.parameters()}, accumulate, [&](const optim::rates& r) {
         optimiser.step(ctx, model.parameters(), gradients.view(), r);
         ops::fill<float>(ctx, gradients.view(), 0.0f);
     });

@@ -3,7 +3,7 @@
 
 // Whole training runs on the CPU and on the emulated device, compared.
 //
-//     test::check_same_training([](auto& ctx) { … return test::train_ten_steps(ctx, model, gradients, update); });
+//     test::check_same_training([](auto& ctx) { … return test::train_ten_steps(ctx, {model.parameters()}, gradients, update); });
 
 #include <cmath>
 #include <utility>
@@ -24,16 +24,23 @@ struct training_curve {
     tensor<float, 1> parameters;
 };
 
-/// Ten steps of one cycle. gradients(step, rng) accumulates and returns the loss; update(rates) is the optimiser's step.
-template <class Context, class Model, class Gradients, class Update>
-training_curve train_ten_steps(Context& ctx, Model& model, Gradients gradients, Update update) {
+/// Ten steps of one cycle. gradients(step, rng) accumulates and returns the loss; update(rates) is the optimiser's step. `parts`: what is trained,
+/// in the context's memory.
+template <class Context, class Gradients, class Update>
+training_curve train_ten_steps(Context& ctx, const std::vector<tensor_view<float, 1>>& parts, Gradients gradients, Update update) {
     const optim::one_cycle schedule{.max_lr = 5e-3, .total_steps = 10};
-    training_curve curve{{}, tensor<float, 1>({model.parameters().extent(0)})};
+    index_t n = 0;
+    for (const auto& p : parts) n += p.extent(0);
+    training_curve curve{{}, tensor<float, 1>({n})};
     for (index_t step = 0; step < 10; ++step) {
         curve.losses.push_back(gradients(step, philox{.seed = 7, .stream = static_cast<std::uint64_t>(step)}));
         update(schedule(step));
     }
-    transfer<host_memory, typename Context::memory>(ctx, curve.parameters.view(), std::as_const(model).parameters());
+    index_t begin = 0;
+    for (const auto& p : parts) {
+        transfer<host_memory, typename Context::memory>(ctx, curve.parameters.view().rows(begin, begin + p.extent(0)), p);
+        begin += p.extent(0);
+    }
     return curve;
 }
 

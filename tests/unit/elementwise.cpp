@@ -1,4 +1,4 @@
-// fill, add and scale on the CPU against the reference.
+// fill, copy, add and scale on the CPU against the reference.
 
 #include <limits>
 
@@ -24,6 +24,10 @@ void check_elementwise() {
             ops::fill<T>(*ctx, y, T(3));
             ops::ref::fill<T>(expected, T(3));
             CHECK(test::same_bits(y.view(), expected.view()));
+            ops::copy<T>(*ctx, y, b);
+            ops::ref::copy<T>(expected, b);
+            CHECK(test::same_bits(y.view(), expected.view()));
+            CHECK(test::same_bits(y.view(), b.view()));
             ops::add<T>(*ctx, y, a, b);
             ops::ref::add<T>(expected, a, b);
             CHECK(test::same_bits(y.view(), expected.view()));
@@ -73,7 +77,9 @@ TEST_CASE("elementwise names the argument whose shape is wrong") {
     tensor<float, 1> three({3}), four({4});
     CHECK(test::error_text<shape_error>([&] { ops::add<float>(ctx, three, four, three); }) == "add: a has shape [4], expected [3]");
     CHECK(test::error_text<shape_error>([&] { ops::add<float>(ctx, three, three, four); }) == "add: b has shape [4], expected [3]");
+    CHECK(test::error_text<shape_error>([&] { ops::copy<float>(ctx, three, four); }) == "copy: x has shape [4], expected [3]");
     const tensor_view<float, 1> every_other(four.data(), {2}, {2});
     CHECK(test::error_text<shape_error>([&] { ops::fill<float>(ctx, every_other, 1.0f); }) == "fill: y must be contiguous");
+    CHECK(test::error_text<shape_error>([&] { ops::copy<float>(ctx, every_other, every_other); }) == "copy: y must be contiguous");
     CHECK(test::error_text<shape_error>([&] { ops::scale<float>(ctx, every_other, 1.0f); }) == "scale: y must be contiguous");
 }

@@ -4,6 +4,7 @@
 // Flat passes over memory that modules need between the larger operators.
 //
 //     ops::fill(ctx, grads, 0.0f);
+//     ops::copy(ctx, y, x);              // y = x
 //     ops::add(ctx, y, a, b);            // y = a + b, any may alias
 //     ops::scale(ctx, y, 0.5f);          // y *= 0.5
 
@@ -21,6 +22,12 @@ template <class T>
 void fill(cpu_context& ctx, tensor_view<T, 1> y, std::type_identity_t<T> value);
 template <class T>
 void fill(cuda_context& ctx, tensor_view<T, 1> y, std::type_identity_t<T> value);
+
+/// y = x.   Both [n] contiguous, not overlapping.
+template <class T>
+void copy(cpu_context& ctx, tensor_view<T, 1> y, in_view<T, 1> x);
+template <class T>
+void copy(cuda_context& ctx, tensor_view<T, 1> y, in_view<T, 1> x);
 
 /// y = a + b.   All [n] contiguous; any may alias.
 template <class T>

@@ -1,7 +1,7 @@
 #ifndef INSTAR_OPS_CPU_ELEMENTWISE_HPP
 #define INSTAR_OPS_CPU_ELEMENTWISE_HPP
 
-// Fill, add and scale on the CPU: flat loops, bound by memory.
+// Fill, copy, add and scale on the CPU: flat loops, bound by memory.
 //
 //     ops::add(ctx, y, a, b);
 
@@ -18,6 +18,16 @@ void fill(cpu_context& ctx, tensor_view<T, 1> y, std::type_identity_t<T> value) 
     instar::detail::check_contiguous("fill", "y", y);
     T* const py = y.data();
     parallel_for(ctx, y.extent(0), cpu::k_flat_grain, [=](index_t begin, index_t end) { std::fill(py + begin, py + end, value); });
+}
+
+template <class T>
+void copy(cpu_context& ctx, tensor_view<T, 1> y, in_view<T, 1> x) {
+    instar::detail::check_shape("copy", "x", x, {y.extent(0)});
+    instar::detail::check_contiguous("copy", "y", y);
+    instar::detail::check_contiguous("copy", "x", x);
+    T* const py = y.data();
+    const T* const px = x.data();
+    parallel_for(ctx, y.extent(0), cpu::k_flat_grain, [=](index_t begin, index_t end) { std::copy(px + begin, px + end, py + begin); });
 }
 
 template <class T>

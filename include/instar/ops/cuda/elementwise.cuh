@@ -24,6 +24,15 @@ __global__ void fill_kernel(T* y, float value, index_t n) {
 }
 
 template <class T, int W>
+__global__ void copy_kernel(T* y, const T* x, index_t n) {
+    const index_t i = flat_begin<W>();
+    if (i >= n) return;
+    float v[W];
+    load<W>(v, x + i, n - i);
+    store<W>(y + i, v, n - i);
+}
+
+template <class T, int W>
 __global__ void add_kernel(T* y, const T* a, const T* b, index_t n) {
     const index_t i = flat_begin<W>();
     if (i >= n) return;
@@ -56,6 +65,18 @@ void fill(cuda_context& ctx, tensor_view<T, 1> y, std::type_identity_t<T> value)
         cuda::launch(ctx, "fill", cuda::fill_kernel<T, W>, cuda::flat_grid<W>(n), {cuda::k_flat_threads}, 0, y.data(), static_cast<float>(value), n);
     };
     cuda::with_pack<T>(cuda::packable(y), run);
+}
+
+template <class T>
+void copy(cuda_context& ctx, tensor_view<T, 1> y, in_view<T, 1> x) {
+    const index_t n = y.extent(0);
+    instar::detail::check_shape("copy", "x", x, {n});
+    instar::detail::check_contiguous("copy", "y", y);
+    instar::detail::check_contiguous("copy", "x", x);
+    const auto run = [&]<int W>(std::integral_constant<int, W>) {
+        cuda::launch(ctx, "copy", cuda::copy_kernel<T, W>, cuda::flat_grid<W>(n), {cuda::k_flat_threads}, 0, y.data(), x.data(), n);
+    };
+    cuda::with_pack<T>(cuda::packable(y, x), run);
 }
 
 template <class T>

@@ -1,7 +1,7 @@
 #ifndef INSTAR_OPS_REF_ELEMENTWISE_HPP
 #define INSTAR_OPS_REF_ELEMENTWISE_HPP
 
-// Reference fill, add and scale.
+// Reference fill, copy, add and scale.
 //
 //     ops::ref::add(y, a, b);
 
@@ -13,6 +13,11 @@ namespace instar::ops::ref {
 template <class T>
 void fill(tensor_view<T, 1> y, std::type_identity_t<T> value) {
     for (index_t i = 0; i < y.extent(0); ++i) y(i) = value;
+}
+
+template <class T>
+void copy(tensor_view<T, 1> y, in_view<T, 1> x) {
+    for (index_t i = 0; i < y.extent(0); ++i) y(i) = x(i);
 }
 
 template <class T>
