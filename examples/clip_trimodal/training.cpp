@@ -46,7 +46,7 @@ examples::training_summary train(cpu_context& ctx, const settings& s, const spec
         if (s.lora_rank > 0 && (p.name == "image" || p.name == "dna" || p.name == "text")) {
             if (p.name == "image" && !clip.config().vit) throw value_error("--lora-rank: the image tower is a ResNet, without queries and values; start from a vision transformer with --image-model, or leave image out");
             const std::vector<std::string> whole = p.name == "image" ? std::vector<std::string>{"head."} : std::vector<std::string>{};
-            t.adapters = std::make_unique<nn::lora<float>>(*p.layout, p.parameters, nn::lora_config{.rank = s.lora_rank, .whole = whole}, philox{s.seed, 5}.fork(all.size()));
+            t.adapters = std::make_unique<nn::lora<float>>(ctx, *p.layout, p.parameters, nn::lora_config{.rank = s.lora_rank, .whole = whole}, philox{s.seed, 5}.fork(all.size()));
             t.parameters = t.adapters->parameters();
             t.gradients = t.adapters->gradients();
         }

@@ -4,6 +4,7 @@
 
 #include "instar/core/cpu_context.hpp"
 #include "instar/nn/clip.hpp"
+#include "instar/nn/lora.hpp"
 #include "instar/optim/adamw.hpp"
 #include "support/emulated.hpp"
 #include "support/training.hpp"
@@ -78,6 +79,34 @@ TEST_CASE("clip_training: SigLIP, its bias learned too") {
 }
 TEST_CASE("clip_training: in pieces of two, each forward repeated with the same random numbers") {
     test::check_same_training([](auto& ctx) { return ten_steps(ctx, nn::clip_loss::info_nce, 2); });
+}
+
+TEST_CASE("clip_training: adapters of the DNA tower alone") {
+    test::check_same_training([](auto& ctx) {
+        using memory = typename std::remove_reference_t<decltype(ctx)>::memory;
+        nn::clip_config c = config_of(false);
+        c.vit.reset();
+        nn::clip<float> start(c, philox{.seed = 4});
+        nn::clip<float, memory> model(c);
+        nn::copy_parameters(ctx, model, start);
+        auto parts = model.parts();
+        REQUIRE(parts[0].name == "dna");
+        nn::lora<float, memory> adapters(ctx, *parts[0].layout, parts[0].parameters, {.rank = 2, .alpha = 3.0, .whole = {"bert.embeddings.position"}}, philox{.seed = 6});
+        optim::adamw<float, memory> optimiser(adapters.layout().size());
+        const auto accumulate = [&](index_t step, philox rng) {
+            const samples s(step);
+            auto batch = s.batch();
+            batch.images = {};
+            return model.accumulate(ctx, batch, {}, rng);
+        };
+        return test::train_ten_steps(ctx, {adapters.parameters(), parts[0].parameters}, accumulate, [&](const optim::rates& r) {
+            ops::fill<float>(ctx, adapters.gradients(), 0.0f);
+            adapters.pull(ctx, parts[0].gradients);
+            optimiser.step(ctx, adapters.parameters(), adapters.gradients(), r);
+            adapters.merge(ctx);
+            model.zero_gradients(ctx);
+        });
+    });
 }
 
 TEST_CASE("clip_training: embeddings of a model copied to the device, and the model copied back") {
