@@ -24,10 +24,11 @@ void check_elementwise() {
             ops::fill<T>(*ctx, y, T(3));
             ops::ref::fill<T>(expected, T(3));
             CHECK(test::same_bits(y.view(), expected.view()));
-            ops::copy<T>(*ctx, y, b);
-            ops::ref::copy<T>(expected, b);
+            ops::copy<T>(*ctx, y, a);
+            ops::ref::copy<T>(expected, a);
             CHECK(test::same_bits(y.view(), expected.view()));
-            CHECK(test::same_bits(y.view(), b.view()));
+            ops::copy<T>(*ctx, y, y);
+            CHECK(test::same_bits(y.view(), expected.view()));
             ops::add<T>(*ctx, y, a, b);
             ops::ref::add<T>(expected, a, b);
             CHECK(test::same_bits(y.view(), expected.view()));
@@ -80,6 +81,5 @@ TEST_CASE("elementwise names the argument whose shape is wrong") {
     CHECK(test::error_text<shape_error>([&] { ops::copy<float>(ctx, three, four); }) == "copy: x has shape [4], expected [3]");
     const tensor_view<float, 1> every_other(four.data(), {2}, {2});
     CHECK(test::error_text<shape_error>([&] { ops::fill<float>(ctx, every_other, 1.0f); }) == "fill: y must be contiguous");
-    CHECK(test::error_text<shape_error>([&] { ops::copy<float>(ctx, every_other, every_other); }) == "copy: y must be contiguous");
     CHECK(test::error_text<shape_error>([&] { ops::scale<float>(ctx, every_other, 1.0f); }) == "scale: y must be contiguous");
 }

@@ -4,7 +4,7 @@
 // Flat passes over memory that modules need between the larger operators.
 //
 //     ops::fill(ctx, grads, 0.0f);
-//     ops::copy(ctx, y, x);              // y = x
+//     ops::copy(ctx, y, x);
 //     ops::add(ctx, y, a, b);            // y = a + b, any may alias
 //     ops::scale(ctx, y, 0.5f);          // y *= 0.5
 
@@ -23,7 +23,7 @@ void fill(cpu_context& ctx, tensor_view<T, 1> y, std::type_identity_t<T> value);
 template <class T>
 void fill(cuda_context& ctx, tensor_view<T, 1> y, std::type_identity_t<T> value);
 
-/// y = x.   Both [n] contiguous, not overlapping.
+/// y = x.   Both [n] contiguous; they may be the same, not overlap otherwise.
 template <class T>
 void copy(cpu_context& ctx, tensor_view<T, 1> y, in_view<T, 1> x);
 template <class T>

@@ -27,6 +27,7 @@ void copy(cpu_context& ctx, tensor_view<T, 1> y, in_view<T, 1> x) {
     instar::detail::check_contiguous("copy", "x", x);
     T* const py = y.data();
     const T* const px = x.data();
+    if (py == px) return;
     parallel_for(ctx, y.extent(0), cpu::k_flat_grain, [=](index_t begin, index_t end) { std::copy(px + begin, px + end, py + begin); });
 }
 
