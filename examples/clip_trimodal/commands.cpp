@@ -58,7 +58,7 @@ int run_train(const settings& s) {
     trimodal_model model = s.model.empty() ? trimodal_model::create(ctx, s, set, rows) : trimodal_model::load(s.model);
     model.use(ctx, set);
     metrics_map metrics;
-    const std::string from = std::filesystem::absolute(metadata).string(), from_images = std::filesystem::absolute(root).string();
+    const std::string from = std::filesystem::absolute(metadata).string(), from_images = root.empty() ? root : std::filesystem::absolute(root).string();
     if (s.unaligned) {
         score_retrieval(device, metrics, "unaligned.", s, model, set, queries);
         model.save(s.out + "/unaligned", from, from_images);
