@@ -4,6 +4,7 @@ option(INSTAR_BUILD_TESTS "Build the tests" ${PROJECT_IS_TOP_LEVEL})
 option(INSTAR_BUILD_EXAMPLES "Build the example programs" ${PROJECT_IS_TOP_LEVEL})
 option(INSTAR_BUILD_BENCHMARKS "Build the benchmarks (Google Benchmark)" ${PROJECT_IS_TOP_LEVEL})
 option(INSTAR_BUILD_COMPILED "Build instar::compiled, explicit instantiations of the operators" ${PROJECT_IS_TOP_LEVEL})
+option(INSTAR_EXAMPLES_EMULATED "Also build NAME_emulated of the examples that take --device: with the emulated CUDA device" OFF)
 option(INSTAR_INSTALL "Make install rules" ${PROJECT_IS_TOP_LEVEL})
 
 if(PROJECT_IS_TOP_LEVEL)

@@ -11,7 +11,7 @@ namespace clip_trimodal {
 
 namespace {
 
-cpu_context context_of(const settings& s) { return s.threads > 0 ? cpu_context(s.threads) : cpu_context(); }
+examples::device device_of(const settings& s) { return {s.device, s.threads, "clip_trimodal", "pictures, tokens, nearest neighbours, scores"}; }
 
 /// Metadata and the root of the pictures: given, or what the model was trained on.
 std::pair<std::string, std::string> data_of(const settings& s, const trimodal_model& model) {
@@ -42,7 +42,8 @@ void apply_preset(settings& s, const std::string& preset) {
 }
 
 int run_train(const settings& s) {
-    cpu_context ctx = context_of(s);
+    examples::device device = device_of(s);
+    cpu_context& ctx = device.cpu();
     const auto start = std::chrono::steady_clock::now();
     std::filesystem::create_directories(s.out);
     const bool simulated = s.metadata.empty();
@@ -57,18 +58,18 @@ int run_train(const settings& s) {
     trimodal_model model = s.model.empty() ? trimodal_model::create(ctx, s, set, rows) : trimodal_model::load(s.model);
     model.use(ctx, set);
     metrics_map metrics;
-    const std::string from = std::filesystem::absolute(metadata).string(), from_images = std::filesystem::absolute(root).string();
+    const std::string from = std::filesystem::absolute(metadata).string(), from_images = root.empty() ? root : std::filesystem::absolute(root).string();
     if (s.unaligned) {
-        score_retrieval(ctx, metrics, "unaligned.", s, model, set, queries);
+        score_retrieval(device, metrics, "unaligned.", s, model, set, queries);
         model.save(s.out + "/unaligned", from, from_images);
     }
-    const auto summary = train(ctx, s, set, rows, model);
+    const auto summary = train(device, s, set, rows, model);
     model.save(s.out, from, from_images);
-    score_retrieval(ctx, metrics, "", s, model, set, queries);
+    score_retrieval(device, metrics, "", s, model, set, queries);
     metrics["train.loss"] = summary.final_loss;
     metrics["temperature"] = std::exp(-static_cast<double>(model.clip().logit_scale()));
     print_retrieval(metrics, s, model, s.unaligned);
-    write_report(ctx, s.out + "/report.html", s, model, set, queries, metrics, &summary);
+    write_report(device, s.out + "/report.html", s, model, set, queries, metrics, &summary);
     examples::write_results(s.out, "train", examples::seconds_since(start), summary.samples_per_second, metrics);
     examples::drop_checkpoint(s.out, "");
     std::printf("report: %s/report.html\n", s.out.c_str());
@@ -76,7 +77,8 @@ int run_train(const settings& s) {
 }
 
 int run_eval(const settings& s) {
-    cpu_context ctx = context_of(s);
+    examples::device device = device_of(s);
+    cpu_context& ctx = device.cpu();
     const auto start = std::chrono::steady_clock::now();
     trimodal_model model = trimodal_model::load(s.model);
     const auto [metadata, root] = data_of(s, model);
@@ -85,19 +87,20 @@ int run_eval(const settings& s) {
     directions_of(s, model);  // a pair that cannot be is said before work is done
     const retrieval_rows rows = rows_of(set, s.eval_on);
     metrics_map metrics;
-    score_retrieval(ctx, metrics, "", s, model, set, rows);
-    if (s.fusion) score_fusion(ctx, metrics, s, model, set);
+    score_retrieval(device, metrics, "", s, model, set, rows);
+    if (s.fusion) score_fusion(device, metrics, s, model, set);
     print_retrieval(metrics, s, model, false);
     if (!s.out.empty()) {
         const double seconds = examples::seconds_since(start);
         examples::write_results(s.out, "eval", seconds, static_cast<double>(rows.seen.size() + rows.unseen.size()) / seconds, metrics);
-        if (!s.out.ends_with(".json")) write_report(ctx, s.out + "/report.html", s, model, set, rows, metrics, nullptr);
+        if (!s.out.ends_with(".json")) write_report(device, s.out + "/report.html", s, model, set, rows, metrics, nullptr);
     }
     return 0;
 }
 
 int run_embed(const settings& s) {
-    cpu_context ctx = context_of(s);
+    examples::device device = device_of(s);
+    cpu_context& ctx = device.cpu();
     trimodal_model model = trimodal_model::load(s.model);
     const auto [metadata, root] = data_of(s, model);
     const specimen_set set = load_set(ctx, metadata, root, s.package, model.image_size() + model.image_size() / 4, model.has("image"));
@@ -108,7 +111,7 @@ int run_embed(const settings& s) {
     std::filesystem::create_directories(s.out);
     for (const char* m : {"image", "dna", "text"}) {
         if (!model.has(m)) continue;
-        const auto e = model.embed(ctx, set, rows, m);
+        const auto e = model.embed(device, set, rows, m);
         io::write_npy(s.out + "/" + m + ".npy", tensor_view<const float, 2>(e.view()));
     }
     std::string species, ids;
@@ -123,7 +126,8 @@ int run_embed(const settings& s) {
 }
 
 int run_retrieve(const settings& s) {
-    cpu_context ctx = context_of(s);
+    examples::device device = device_of(s);
+    cpu_context& ctx = device.cpu();
     if (s.image.empty() == s.fasta.empty()) throw value_error("retrieve needs one of --image and --fasta");
     trimodal_model model = trimodal_model::load(s.model);
     const std::string query = s.image.empty() ? "dna" : "image";
@@ -149,14 +153,14 @@ int run_retrieve(const settings& s) {
     std::vector<index_t> query_rows(names.size());
     for (std::size_t i = 0; i < names.size(); ++i) query_rows[i] = static_cast<index_t>(i);
     model.use(ctx, own);
-    const auto q = model.embed(ctx, own, query_rows, query);
+    const auto q = model.embed(device, own, query_rows, query);
     const auto [metadata, root] = data_of(s, model);
     const specimen_set set = load_set(ctx, metadata, root, s.package, model.image_size() + model.image_size() / 4, !root.empty());
     model.use(ctx, set);
     std::vector<index_t> rows = set.rows({"train", "key_unseen"});
     rows = usable(set, std::move(rows), s.keys);
     if (rows.empty()) throw value_error(metadata + ": no specimen of the splits train and key_unseen has what " + s.keys + " needs");
-    const auto k = model.embed(ctx, set, rows, s.keys);
+    const auto k = model.embed(device, set, rows, s.keys);
     const auto near = cluster::knn(ctx, tensor_view<const float, 2>(q.view()), tensor_view<const float, 2>(k.view()),
                                    {.k = std::min<index_t>(s.n_neighbors, k.extent(0)), .metric = cluster::knn_metric::inner_product});
     examples::html_report report("Specimens like the query", "clip_trimodal retrieve");

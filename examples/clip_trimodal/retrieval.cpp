@@ -71,15 +71,15 @@ struct side {
     tensor<float, 2> vectors;
 };
 
-side features(cpu_context& ctx, const trimodal_model& model, const specimen_set& set, const std::vector<index_t>& of, const std::string& kind) {
+side features(examples::device& device, const trimodal_model& model, const specimen_set& set, const std::vector<index_t>& of, const std::string& kind) {
     side x;
     if (kind != "averaged" && kind != "concatenated") {
         x.rows = usable(set, of, kind);
-        x.vectors = model.embed(ctx, set, x.rows, kind);
+        x.vectors = model.embed(device, set, x.rows, kind);
         return x;
     }
     x.rows = usable(set, usable(set, of, "image"), "dna");
-    const auto a = model.embed(ctx, set, x.rows, "image"), b = model.embed(ctx, set, x.rows, "dna");
+    const auto a = model.embed(device, set, x.rows, "image"), b = model.embed(device, set, x.rows, "dna");
     const tensor_view<const float, 2> image = a.view(), dna = b.view();
     x.vectors = kind == "averaged" ? metrics::average_embeddings(image, dna) : metrics::concatenate_embeddings(image, dna);
     return x;
@@ -118,11 +118,11 @@ void add_harmonic_means(metrics_map& metrics, const std::string& name) {
 
 }  // namespace
 
-void score_retrieval(cpu_context& ctx, metrics_map& metrics, const std::string& prefix, const settings& s, const trimodal_model& model, const specimen_set& set, const retrieval_rows& rows) {
+void score_retrieval(examples::device& device, metrics_map& metrics, const std::string& prefix, const settings& s, const trimodal_model& model, const specimen_set& set, const retrieval_rows& rows) {
     std::map<std::pair<std::string, char>, side> known;
     const auto get = [&](const std::string& kind, char which) -> const side& {
         const auto [at, fresh] = known.try_emplace({kind, which});
-        if (fresh) at->second = features(ctx, model, set, which == 'k' ? rows.keys : which == 's' ? rows.seen : rows.unseen, kind);
+        if (fresh) at->second = features(device, model, set, which == 'k' ? rows.keys : which == 's' ? rows.seen : rows.unseen, kind);
         return at->second;
     };
     const std::vector<index_t> ks(s.k_list.begin(), s.k_list.end());
@@ -135,7 +135,7 @@ void score_retrieval(cpu_context& ctx, metrics_map& metrics, const std::string& 
         for (const bool is_seen : {true, false}) {
             const side& query = get(q, is_seen ? 's' : 'u');
             if (query.rows.empty()) continue;
-            const auto near = nearest(ctx, query.vectors, key.vectors, k_most);
+            const auto near = nearest(device.cpu(), query.vectors, key.vectors, k_most);
             for (std::size_t rank = 0; rank < 4; ++rank) {
                 const auto predicted = metrics::neighbour_labels(near.index.view(), labels(rank, key.rows));
                 const auto report = metrics::retrieval_scores(predicted.view(), labels(rank, query.rows), ks);
@@ -165,13 +165,13 @@ void score_retrieval(cpu_context& ctx, metrics_map& metrics, const std::string& 
     }
 }
 
-void score_fusion(cpu_context& ctx, metrics_map& metrics, const settings& s, const trimodal_model& model, const specimen_set& set) {
+void score_fusion(examples::device& device, metrics_map& metrics, const settings& s, const trimodal_model& model, const specimen_set& set) {
     for (const char* m : {"image", "dna"}) {
         if (!model.has(m)) throw value_error(std::string("--fusion needs towers for image and dna; the model has none for ") + m);
     }
     const std::vector<index_t> ks(s.k_list.begin(), s.k_list.end());
     const index_t k_most = *std::max_element(ks.begin(), ks.end());
-    const side seen_keys = features(ctx, model, set, set.rows({"train"}), "image"), unseen_keys = features(ctx, model, set, set.rows({"key_unseen"}), "dna");
+    const side seen_keys = features(device, model, set, set.rows({"train"}), "image"), unseen_keys = features(device, model, set, set.rows({"key_unseen"}), "dna");
     for (const side* keys : {&seen_keys, &unseen_keys}) {
         if (static_cast<index_t>(keys->rows.size()) < k_most) throw value_error("--fusion: the split " + std::string(keys == &seen_keys ? "train has fewer pictures" : "key_unseen has fewer barcodes") + " than the largest --k");
     }
@@ -189,10 +189,10 @@ void score_fusion(cpu_context& ctx, metrics_map& metrics, const settings& s, con
     std::map<std::string, queries> all;
     for (const char* split : {"val", "val_unseen", "test", "test_unseen"}) {
         queries& q = all[split];
-        q.own = features(ctx, model, set, set.rows({split}), "image");
+        q.own = features(device, model, set, set.rows({split}), "image");
         if (q.own.rows.empty()) throw value_error(std::string("--fusion: the split ") + split + " has no pictures; the threshold is tuned on val and val_unseen, and scored on test and test_unseen");
-        q.seen = nearest(ctx, q.own.vectors, seen_keys.vectors, k_most);
-        q.unseen = nearest(ctx, q.own.vectors, unseen_keys.vectors, k_most);
+        q.seen = nearest(device.cpu(), q.own.vectors, seen_keys.vectors, k_most);
+        q.unseen = nearest(device.cpu(), q.own.vectors, unseen_keys.vectors, k_most);
         std::transform(q.seen.distance.data(), q.seen.distance.data() + q.seen.distance.size(), q.seen.distance.data(), std::negate<>());  // −inner product → similarity
     }
     constexpr std::size_t k_species = 3;
@@ -247,7 +247,7 @@ void print_retrieval(const metrics_map& metrics, const settings& s, const trimod
     }
 }
 
-void write_report(cpu_context& ctx, const std::string& path, const settings& s, const trimodal_model& model, const specimen_set& set, const retrieval_rows& rows, const metrics_map& metrics,
+void write_report(examples::device& device, const std::string& path, const settings& s, const trimodal_model& model, const specimen_set& set, const retrieval_rows& rows, const metrics_map& metrics,
                   const examples::training_summary* training) {
     examples::html_report report("Images, barcodes and text aligned", "clip_trimodal");
     const auto first_unaligned = metrics.lower_bound("unaligned.");
@@ -277,8 +277,8 @@ void write_report(cpu_context& ctx, const std::string& path, const settings& s, 
             std::vector<index_t> queries;
             for (std::size_t i = 0; i < all.size() && queries.size() < 6; i += std::max<std::size_t>(1, all.size() / 6)) queries.push_back(all[i]);
             if (queries.empty()) continue;
-            const auto q = model.embed(ctx, set, queries, "image"), k = model.embed(ctx, set, keys, key);
-            const auto near = nearest(ctx, q, k, std::min<index_t>(5, k.extent(0)));
+            const auto q = model.embed(device, set, queries, "image"), k = model.embed(device, set, keys, key);
+            const auto near = nearest(device.cpu(), q, k, std::min<index_t>(5, k.extent(0)));
             report.section(std::string(is_seen ? "Seen" : "Unseen") + " species: a picture, and the specimens whose " + key + " is nearest");
             std::vector<examples::gallery_item> items;
             for (std::size_t i = 0; i < queries.size(); ++i) {

@@ -54,6 +54,7 @@ struct settings {
 
     std::uint64_t seed = 42;
     int threads = 0;
+    std::string device = "cpu";                 // where the towers run: cpu, cuda or emulated
     int log_interval = 20;
     bool quiet = false;
 };

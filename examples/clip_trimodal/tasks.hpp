@@ -29,16 +29,17 @@ std::vector<index_t> usable(const specimen_set& set, std::vector<index_t> rows, 
 std::vector<std::pair<std::string, std::string>> directions_of(const settings& s, const trimodal_model& model);
 
 /// Scores of every direction and rank: "<prefix>image_to_dna.seen.species.micro.top1", …, "….harmonic.…". `chance.*`: a key at random.
-void score_retrieval(cpu_context& ctx, metrics_map& metrics, const std::string& prefix, const settings& s, const trimodal_model& model, const specimen_set& set, const retrieval_rows& rows);
+void score_retrieval(examples::device& device, metrics_map& metrics, const std::string& prefix, const settings& s, const trimodal_model& model, const specimen_set& set, const retrieval_rows& rows);
 
 /// CLIBD's way with species that may be new: a picture's nearest pictures of seen species, where their cosine exceeds a threshold, else its
 /// nearest barcodes of unseen species. The threshold is tuned on val and val_unseen; scores of test and test_unseen: "fusion.seen.species.…".
-void score_fusion(cpu_context& ctx, metrics_map& metrics, const settings& s, const trimodal_model& model, const specimen_set& set);
+void score_fusion(examples::device& device, metrics_map& metrics, const settings& s, const trimodal_model& model, const specimen_set& set);
 
-examples::training_summary train(cpu_context& ctx, const settings& s, const specimen_set& set, std::span<const index_t> rows, trimodal_model& model);
+/// When it returns, the network on the host is what was trained.
+examples::training_summary train(examples::device& device, const settings& s, const specimen_set& set, std::span<const index_t> rows, trimodal_model& model);
 
 void print_retrieval(const metrics_map& metrics, const settings& s, const trimodal_model& model, bool unaligned);
-void write_report(cpu_context& ctx, const std::string& path, const settings& s, const trimodal_model& model, const specimen_set& set, const retrieval_rows& rows, const metrics_map& metrics,
+void write_report(examples::device& device, const std::string& path, const settings& s, const trimodal_model& model, const specimen_set& set, const retrieval_rows& rows, const metrics_map& metrics,
                   const examples::training_summary* training);
 
 int run_train(const settings& s);

@@ -26,37 +26,46 @@ std::vector<std::int32_t> partner_labels(const settings& s, const specimen_set& 
     return labels;
 }
 
-}  // namespace
-
-examples::training_summary train(cpu_context& ctx, const settings& s, const specimen_set& set, std::span<const index_t> rows, trimodal_model& model) {
-    nn::clip<float>& clip = model.clip();
+template <class Context>
+examples::training_summary train_on(Context& ctx, cpu_context& cpu, const settings& s, const specimen_set& set, std::span<const index_t> rows, trimodal_model& model) {
+    using memory = typename Context::memory;
+    auto& clip = model.on(ctx);
     const std::vector<std::int32_t> labels = partner_labels(s, set);
     // What is trained: every part of the model, or adapters of the encoders, with the heads and the temperature.
     struct trained {
         std::string name;
         tensor_view<float, 1> parameters, gradients;
         nn::clip_part<float> part;
-        std::unique_ptr<nn::lora<float>> adapters{};
-        std::unique_ptr<optim::adamw<float>> optimiser{};
+        std::unique_ptr<nn::lora<float, memory>> adapters{};
+        std::unique_ptr<optim::adamw<float, memory>> optimiser{};
     };
     std::vector<trained> all;
     examples::trainable what{.state = {}, .set_steps = {}, .update = {}};
+    examples::host_copies<Context> copies(ctx);
+    const auto on_host = model.clip().parts();
     for (auto& p : clip.parts()) {
+        // The model that is saved follows, whether its own parameters are trained or adapters are.
+        const auto here = copies.add(p.parameters, on_host[all.size()].parameters);
         trained t{p.name, p.parameters, p.gradients, p};
         if (s.lora_rank > 0 && (p.name == "image" || p.name == "dna" || p.name == "text")) {
             if (p.name == "image" && !clip.config().vit) throw value_error("--lora-rank: the image tower is a ResNet, without queries and values; start from a vision transformer with --image-model, or leave image out");
             const std::vector<std::string> whole = p.name == "image" ? std::vector<std::string>{"head."} : std::vector<std::string>{};
-            t.adapters = std::make_unique<nn::lora<float>>(*p.layout, p.parameters, nn::lora_config{.rank = s.lora_rank, .whole = whole}, philox{s.seed, 5}.fork(all.size()));
+            t.adapters = std::make_unique<nn::lora<float, memory>>(ctx, *p.layout, p.parameters, nn::lora_config{.rank = s.lora_rank, .whole = whole}, philox{s.seed, 5}.fork(all.size()));
             t.parameters = t.adapters->parameters();
             t.gradients = t.adapters->gradients();
         }
-        t.optimiser = std::make_unique<optim::adamw<float>>(t.parameters.size(), optim::adamw_config{.weight_decay = s.weight_decay});
-        what.state.emplace_back(t.name, std::vector<index_t>{t.parameters.size()}, t.parameters.data());
-        what.state.emplace_back(t.name + ".adamw.m", std::vector<index_t>{t.parameters.size()}, t.optimiser->m().data());
-        what.state.emplace_back(t.name + ".adamw.v", std::vector<index_t>{t.parameters.size()}, t.optimiser->v().data());
+        t.optimiser = std::make_unique<optim::adamw<float, memory>>(t.parameters.size(), optim::adamw_config{.weight_decay = s.weight_decay});
+        const std::vector<index_t> shape{t.parameters.size()};
+        what.state.emplace_back(t.name, shape, (t.adapters ? copies.add(t.parameters) : here).data());
+        what.state.emplace_back(t.name + ".adamw.m", shape, copies.add(t.optimiser->m()).data());
+        what.state.emplace_back(t.name + ".adamw.v", shape, copies.add(t.optimiser->v()).data());
         all.push_back(std::move(t));
     }
-    if (const auto [layout, values] = clip.buffers(); layout != nullptr) what.state.emplace_back("image.running", std::vector<index_t>{values.size()}, values.data());
+    if (const auto [layout, values] = clip.buffers(); layout != nullptr) {
+        what.state.emplace_back("image.running", std::vector<index_t>{values.size()}, copies.add(values, model.clip().buffers().second).data());
+    }
+    what.to_host = [&] { copies.to_host(); };
+    what.to_device = [&] { copies.to_device(); };
     what.set_steps = [&](index_t steps) {
         for (auto& t : all) {
             t.optimiser->set_steps(steps);
@@ -82,7 +91,7 @@ examples::training_summary train(cpu_context& ctx, const settings& s, const spec
     const examples::fit_plan plan{.task = "train", .n_epochs = s.epochs, .batch_size = s.batch_size, .max_lr = s.max_lr, .seed = s.seed, .out = s.out, .checkpoint = "", .log_interval = s.log_interval, .quiet = s.quiet,
                                   .fingerprint = {{"weight_decay", s.weight_decay}, {"partners", s.partners}, {"bind_to", s.bind_to}, {"chunk", s.chunk}, {"output_dim", s.output_dim}, {"modalities", s.modalities},
                                                   {"image_size", s.image_size}, {"preset", s.preset}, {"fix_temperature", s.fix_temperature}, {"loss", s.loss}, {"lora_rank", s.lora_rank}}};
-    batch_memory memory;
+    batch_memory inputs;
     tensor<std::int32_t, 1> batch_labels({s.batch_size});
     tensor<std::uint8_t, 1> dna_there({s.batch_size});
     const bool all_barcodes = std::none_of(rows.begin(), rows.end(), [&](index_t i) { return set.table.barcode[static_cast<std::size_t>(i)].empty(); });
@@ -94,18 +103,24 @@ examples::training_summary train(cpu_context& ctx, const settings& s, const spec
             return order;
         },
         [&](std::span<const index_t> samples, index_t, philox rng) {
-            const auto batch = model.batch(ctx, memory, set, samples, true, rng.fork(1));
+            const auto batch = model.batch(cpu, inputs, set, samples, true, rng.fork(1));
             if (!labels.empty()) {
                 for (std::size_t i = 0; i < samples.size(); ++i) batch_labels(static_cast<index_t>(i)) = labels[static_cast<std::size_t>(samples[i])];
                 options.labels = batch_labels.view();
             }
-            if (set.n_missing > 0 && batch.images.data() != nullptr) options.image_there = memory.image_there.view();
+            if (set.n_missing > 0 && batch.images.data() != nullptr) options.image_there = inputs.image_there.view();
             if (!all_barcodes && batch.dna.data() != nullptr) {
                 for (std::size_t i = 0; i < samples.size(); ++i) dna_there(static_cast<index_t>(i)) = !set.table.barcode[static_cast<std::size_t>(samples[i])].empty();
                 options.dna_there = dna_there.view();
             }
             return clip.accumulate(ctx, batch, options, rng.fork(2));
         });
+}
+
+}  // namespace
+
+examples::training_summary train(examples::device& device, const settings& s, const specimen_set& set, std::span<const index_t> rows, trimodal_model& model) {
+    return device.run([&](auto& ctx) { return train_on(ctx, device.cpu(), s, set, rows, model); });
 }
 
 }  // namespace clip_trimodal

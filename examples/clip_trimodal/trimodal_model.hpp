@@ -5,7 +5,8 @@
 //
 //     trimodal_model model = trimodal_model::create(ctx, settings, set, train_rows);    // or trimodal_model::load("run/")
 //     nn::clip_batch<float> batch = model.batch(ctx, memory, set, rows, augment, rng);
-//     tensor<float, 2> e = model.embed(ctx, set, rows, "dna");                            // unit rows
+//     tensor<float, 2> e = model.embed(device, set, rows, "dna");                         // unit rows
+//     device.run([&](auto& ctx) { auto& clip = model.on(ctx); … });                       // the network where ctx computes
 //     model.save("run/");
 //
 // Folder: config.json and model.safetensors with CLIBD's names (nn/clip_io.hpp), "instar" in the config; anchor.safetensors; vocab.txt.
@@ -19,6 +20,7 @@
 #include "instar/nn/clip_io.hpp"
 #include "instar/tokenize/tokenizer_json.hpp"
 
+#include "common/device.hpp"
 #include "dna_barcode/barcodes.hpp"
 
 #include "settings.hpp"
@@ -156,7 +158,21 @@ public:
                         {{"image_size", image_size_}, {"max_len", max_len_}, {"k_mer", k_}, {"text_length", text_length_}, {"clibd_tokens", clibd_tokens_}, {"metadata", metadata}, {"images", images}}}});
     }
 
+    /// The network on the host: what is loaded and saved.
     nn::clip<float>& clip() { return *clip_; }
+    /// The network where ctx computes: the host's, or its copy on the device, made once. Who changes one brings the other up to date.
+    template <class Context>
+    nn::clip<float, typename Context::memory>& on(Context& ctx) const {
+        if constexpr (is_host_memory<typename Context::memory>) {
+            return *clip_;
+        } else {
+            if (!placed_) {
+                placed_ = std::make_unique<nn::clip<float, examples::device_memory>>(clip_->config());
+                nn::copy_parameters(ctx, *placed_, *clip_);
+            }
+            return *placed_;
+        }
+    }
     bool has(std::string_view modality) const {
         const auto& c = clip_->config();
         return modality == "image" ? c.has_image() : modality == "dna" ? c.dna.has_value() : modality == "text" && c.text.has_value();
@@ -230,13 +246,14 @@ public:
     }
 
     /// Unit vectors of one modality, [rows, output_dim].
-    tensor<float, 2> embed(cpu_context& ctx, const specimen_set& set, std::span<const index_t> rows, std::string_view modality) const {
+    tensor<float, 2> embed(examples::device& device, const specimen_set& set, std::span<const index_t> rows, std::string_view modality) const {
         constexpr std::size_t k_batch = 128;
         tensor<float, 2> y({static_cast<index_t>(rows.size()), clip_->config().d_embedding});
         batch_memory memory;
         for (std::size_t begin = 0; begin < rows.size(); begin += k_batch) {
             const auto part = rows.subspan(begin, std::min(k_batch, rows.size() - begin));
-            const auto e = clip_->embed(ctx, batch(ctx, memory, set, part, false, {}, modality), static_cast<index_t>(part.size()));
+            const auto inputs = batch(device.cpu(), memory, set, part, false, {}, modality);
+            const auto e = device.run([&](auto& ctx) { return on(ctx).embed(ctx, inputs, static_cast<index_t>(part.size())); });
             const auto& from = modality == "image" ? e.image : modality == "dna" ? e.dna : e.text;
             std::copy_n(from.data(), from.size(), y.data() + static_cast<index_t>(begin) * y.extent(1));
         }
@@ -286,6 +303,7 @@ private:
     }
 
     std::unique_ptr<nn::clip<float>> clip_;
+    mutable std::unique_ptr<nn::clip<float, examples::device_memory>> placed_;  // see on()
     std::unique_ptr<dna_barcode::barcode_encoder> barcodes_;
     std::unique_ptr<tokenize::text_tokenizer> text_;
     std::vector<int> shifts_;

@@ -40,6 +40,8 @@ struct trainable {
     std::vector<instar::io::named_tensor> state;               // all that a checkpoint must hold: parameters, the optimiser's, running statistics
     std::function<void(index_t)> set_steps;                    // tells the optimiser how many updates it has made; may be empty
     std::function<void(const instar::optim::rates&)> update;  // one step of the optimiser; then gradients are zero
+    std::function<void()> to_host{};                           // brings `state` up to date, where training changes copies of it on a device
+    std::function<void()> to_device{};                         // the other way: after a checkpoint was read
 };
 
 struct fit_plan {
@@ -68,6 +70,7 @@ inline std::string checkpoint_of(const fit_plan& plan) {
 /// Whether fit() would go on from a checkpoint: then what the model starts from does not matter.
 inline bool has_checkpoint(const fit_plan& plan) { return !checkpoint_of(plan).empty() && std::filesystem::exists(checkpoint_of(plan)); }
 
+/// When it returns, and when after_epoch is called, `what.state` is that of the last step.
 /// One optimiser step is `accumulate` calls of `gradients`, each over batch_size samples; it returns its share of the loss.
 inline training_summary fit(const trainable& what, const fit_plan& plan,
                             const std::function<std::vector<index_t>(index_t epoch)>& order_of_epoch,
@@ -98,6 +101,7 @@ inline training_summary fit(const trainable& what, const fit_plan& plan,
     facts["n_samples"] = order.size();
     const auto save = [&](index_t step) {
         if (checkpoint_path.empty()) return;
+        if (what.to_host) what.to_host();
         train::save_checkpoint(checkpoint_path,
                                {.step = step, .epoch = step / steps_per_epoch, .position = step % steps_per_epoch * per_step, .n_samples = step * per_step,
                                 .seed = plan.seed, .schedule = plan.schedule_name, .config = facts.dump()},
@@ -112,6 +116,7 @@ inline training_summary fit(const trainable& what, const fit_plan& plan,
             throw value_error(checkpoint_path + " is of another run: it holds " + saved.config + ", this run is " + facts.dump() + "; remove it or choose another --out");
         }
         train::load_checkpoint(checkpoint_path, what.state);
+        if (what.to_device) what.to_device();
         step = saved.step;
         if (step < 0 || step > total) throw parse_error(checkpoint_path, "step " + std::to_string(step) + " is outside this run's " + std::to_string(total));
         if (what.set_steps) what.set_steps(step);
@@ -166,7 +171,10 @@ inline training_summary fit(const trainable& what, const fit_plan& plan,
             interval_loss = 0.0;
             interval_steps = 0;
         }
-        if (after_epoch && in_epoch + 1 == steps_per_epoch) after_epoch(epoch);
+        if (after_epoch && in_epoch + 1 == steps_per_epoch) {
+            if (what.to_host) what.to_host();
+            after_epoch(epoch);
+        }
         if (interrupt.requested()) {
             save(step + 1);
             if (progress) progress->finish();
@@ -178,6 +186,7 @@ inline training_summary fit(const trainable& what, const fit_plan& plan,
             last_save = clock::now();
         }
     }
+    if (what.to_host) what.to_host();
     if (progress) progress->finish();
     summary.seconds = std::chrono::duration<double>(clock::now() - start).count();
     summary.samples_per_second = static_cast<double>((total - first_step) * per_step) / std::max(summary.seconds, 1e-9);

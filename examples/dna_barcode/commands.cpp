@@ -20,20 +20,18 @@ using namespace instar;
 
 namespace {
 
-cpu_context make_context(const settings& s) { return s.cpu_workers > 0 ? cpu_context(s.cpu_workers) : cpu_context(); }
-
 void print_metrics(const metrics_map& metrics) {
     for (const auto& [name, value] : metrics) {
         if (name.ends_with(".accuracy")) std::printf("%-52s %6.2f %%\n", name.c_str(), 100.0 * value);
     }
 }
 
-int finish_training(const settings& s, const specimens& all, cpu_context& ctx, model_folder& folder, const training_summary& summary) {
+int finish_training(const settings& s, const specimens& all, examples::device& device, model_folder& folder, const training_summary& summary) {
     folder.save(s.out);
     examples::drop_checkpoint(s.out, s.checkpoint);
     metrics_map metrics;
     metrics["train.loss"] = summary.final_loss;
-    if (folder.task == "finetune") score_classifier(ctx, all, folder, "", metrics);
+    if (folder.task == "finetune") score_classifier(device, all, folder, "", metrics);
     print_metrics(metrics);
     write_results(s.out, folder.task, summary.seconds, summary.samples_per_second, metrics);
     std::printf("%s: %.1f s, %.1f samples/s, saved in %s\n", folder.task.c_str(), summary.seconds, summary.samples_per_second, s.out.c_str());
@@ -86,6 +84,10 @@ void clean_fasta(named_barcodes& input, int k) {
 }
 
 }  // namespace
+
+examples::device make_device(const settings& s) {
+    return {s.device, s.cpu_workers, "dna_barcode", "tokens, nearest neighbours, linear probes, projections"};
+}
 
 void apply_preset(settings& s, const std::string& preset) {
     s.preset = preset;
@@ -141,42 +143,42 @@ settings task_settings(const settings& s, const std::string& task) { return with
 
 int run_pretrain(const settings& given) {
     const settings s = with_task_defaults(given, "pretrain");
-    cpu_context ctx = make_context(s);
+    examples::device device = make_device(s);
     const specimens all = load_specimens(s.metadata);
-    model_folder folder = new_model(ctx, s, all);
-    const auto summary = pretrain(ctx, s, all, folder, s.out);
-    return finish_training(s, all, ctx, folder, summary);
+    model_folder folder = new_model(device.cpu(), s, all);
+    const auto summary = pretrain(device, s, all, folder, s.out);
+    return finish_training(s, all, device, folder, summary);
 }
 
 int run_finetune(const settings& given) {
     const settings s = with_task_defaults(given, "finetune");
-    cpu_context ctx = make_context(s);
+    examples::device device = make_device(s);
     model_folder folder = model_folder::load(s.model);
     const specimens all = load_specimens(s.metadata);
-    const auto summary = finetune(ctx, s, all, folder, s.out);
-    return finish_training(s, all, ctx, folder, summary);
+    const auto summary = finetune(device, s, all, folder, s.out);
+    return finish_training(s, all, device, folder, summary);
 }
 
 int run_metric(const settings& given) {
     const settings s = with_task_defaults(given, "metric");
-    cpu_context ctx = make_context(s);
+    examples::device device = make_device(s);
     model_folder folder = model_folder::load(s.model);
     const specimens all = load_specimens(s.metadata);
-    const auto summary = metric_learn(ctx, s, all, folder, s.out);
-    return finish_training(s, all, ctx, folder, summary);
+    const auto summary = metric_learn(device, s, all, folder, s.out);
+    return finish_training(s, all, device, folder, summary);
 }
 
 int run_project(const settings& s) {
     const auto start = std::chrono::steady_clock::now();
     if (s.components < 1) throw value_error("--components must be positive, is " + std::to_string(s.components));
     if (!(s.shrinkage > 0)) throw value_error("--shrinkage must be positive");
-    cpu_context ctx = make_context(s);
+    examples::device device = make_device(s);
     model_folder folder = model_folder::load(s.model);
     const specimens all = load_specimens(s.metadata);
-    fit_projection(ctx, s, all, folder);
+    fit_projection(device, s, all, folder);
     folder.save(s.out);
     metrics_map metrics;
-    probe_nearest(ctx, s, all, folder, "", metrics);
+    probe_nearest(device, s, all, folder, "", metrics);
     print_metrics(metrics);
     const double seconds = seconds_since(start);
     write_results(s.out, "project", seconds, static_cast<double>(all.size()) / seconds, metrics);
@@ -186,14 +188,14 @@ int run_project(const settings& s) {
 
 int run_probe(const settings& s) {
     const auto start = std::chrono::steady_clock::now();
-    cpu_context ctx = make_context(s);
+    examples::device device = make_device(s);
     const model_folder folder = model_folder::load(s.model);
     const specimens all = load_specimens(s.metadata);
     metrics_map metrics;
-    probe_nearest(ctx, s, all, folder, "", metrics);
-    if (s.linear) probe_linear(ctx, s, all, folder, "", metrics);
-    if (folder.task == "finetune") score_classifier(ctx, all, folder, "classifier.", metrics);
-    if (s.baselines) probe_kmer_baseline(ctx, all, metrics);
+    probe_nearest(device, s, all, folder, "", metrics);
+    if (s.linear) probe_linear(device, s, all, folder, "", metrics);
+    if (folder.task == "finetune") score_classifier(device, all, folder, "classifier.", metrics);
+    if (s.baselines) probe_kmer_baseline(device.cpu(), all, metrics);
     print_metrics(metrics);
     const double seconds = seconds_since(start);
     write_results(s.out, "probe", seconds, static_cast<double>(all.size()) / seconds, metrics);
@@ -201,11 +203,11 @@ int run_probe(const settings& s) {
 }
 
 int run_embed(const settings& s) {
-    cpu_context ctx = make_context(s);
+    examples::device device = make_device(s);
     const model_folder folder = model_folder::load(s.model);
     const named_barcodes input = read_input(s.input, s.split);
     const auto start = std::chrono::steady_clock::now();
-    const auto x = embed_barcodes(ctx, folder, input.barcodes, s.pooling.empty() ? readout_of(folder) : s.pooling);
+    const auto x = embed_barcodes(device, folder, input.barcodes, s.pooling.empty() ? readout_of(folder) : s.pooling);
     if (s.out.ends_with(".safetensors")) {
         const std::vector<io::named_const_tensor> tensors{{"embeddings", {x.extent(0), x.extent(1)}, x.data()}};
         io::write_safetensors(s.out, tensors);
@@ -220,13 +222,13 @@ int run_embed(const settings& s) {
 }
 
 int run_predict(const settings& s) {
-    cpu_context ctx = make_context(s);
+    examples::device device = make_device(s);
     const model_folder folder = model_folder::load(s.model);
     if (folder.classes.names.empty()) throw value_error(s.model + ": has no labels.json; predict needs a folder that finetune wrote");
     named_barcodes input = read_input(s.input, "");
     clean_fasta(input, folder.encoder.options().k);
-    const auto pooled = embed_barcodes(ctx, folder, input.barcodes, folder.pooling);
-    const auto p = class_probabilities(ctx, folder.model, pooled);
+    const auto pooled = embed_barcodes(device, folder, input.barcodes, folder.pooling);
+    const auto p = class_probabilities(device, folder.model, pooled);
     // The score of a genus is the probability of all its species together, and so on upwards.
     std::vector<std::string> header{"name"};
     for (const auto& rank : folder.classes.ranks) {

@@ -16,6 +16,7 @@
 #include "instar/nn/bert.hpp"
 #include "instar/ops/softmax.hpp"
 
+#include "common/device.hpp"
 #include "common/linear_probe.hpp"
 #include "common/results.hpp"
 
@@ -29,28 +30,44 @@ using examples::metrics_map;
 using examples::argmax_rows;
 using examples::train_linear_probe;
 
-/// Embeddings of barcodes, offset 0, in evaluation mode. readout: mean, masked_mean, or projection (folders of `project`).
-inline tensor<float, 2> embed_barcodes(cpu_context& ctx, const model_folder& folder, std::span<const std::string> barcodes, const std::string& readout,
+/// Embeddings of barcodes, offset 0, in evaluation mode. readout: mean, masked_mean, or projection (folders of `project`; on the CPU).
+inline tensor<float, 2> embed_barcodes(examples::device& device, const model_folder& folder, std::span<const std::string> barcodes, const std::string& readout,
                                        index_t batch_size = 64) {
     using namespace instar;
     const bool project = readout == "projection";
     if (project && folder.projection.empty()) throw value_error("the model folder has no projection.safetensors; fit one with dna_barcode project");
     const auto pooling = readout == "mean" ? ops::pooling::mean : ops::pooling::masked_mean;
-    const std::vector<int> shifts = folder.encoder.shifts(ctx, barcodes);
+    const std::vector<int> shifts = folder.encoder.shifts(device.cpu(), barcodes);
     const index_t n = static_cast<index_t>(barcodes.size()), d = folder.model.config().d_model, seq_len = folder.encoder.tokenizer().seq_len();
     tensor<float, 2> x({n, project ? folder.projection.d_out() : d}), flat({project ? std::min(n, batch_size) : 0, seq_len * d});
-    token_batch batch;
-    nn::bert_activations<float> memory;
-    std::vector<index_t> indices;
-    for (index_t begin = 0; begin < n; begin += batch_size) {
-        const index_t end = std::min(n, begin + batch_size);
-        indices.clear();
-        for (index_t i = begin; i < end; ++i) indices.push_back(i);
-        folder.encoder.encode(ctx, batch, barcodes, shifts, indices, {}, {});
-        const auto h = folder.model.forward(ctx, memory, batch.ids.view(), batch.mask.view());
-        if (project) folder.projection.forward(ctx, x.view().rows(begin, end), h, batch.mask.view(), flat.view().rows(0, end - begin));
-        else ops::sequence_pool_forward<float>(ctx, x.view().rows(begin, end), h, batch.mask.view(), pooling);
-    }
+    device.run([&](auto& ctx) {
+        using memory = typename std::remove_reference_t<decltype(ctx)>::memory;
+        const auto& model = examples::on_device(ctx, folder.model);
+        nn::bert_activations<float, memory> activations;
+        device_input<std::int32_t, 2, memory> ids;
+        device_input<std::uint8_t, 2, memory> mask;
+        host_output<float, 3, memory> hidden;
+        host_output<float, 2, memory> result;
+        tensor<float, 2, memory> pooled({std::min(n, batch_size), d});
+        token_batch batch;
+        std::vector<index_t> indices;
+        for (index_t begin = 0; begin < n; begin += batch_size) {
+            const index_t end = std::min(n, begin + batch_size);
+            indices.clear();
+            for (index_t i = begin; i < end; ++i) indices.push_back(i);
+            folder.encoder.encode(device.cpu(), batch, barcodes, shifts, indices, {}, {});
+            const auto mask_there = mask(ctx, batch.mask.view());
+            const auto h = model.forward(ctx, activations, ids(ctx, batch.ids.view()), mask_there);
+            if (project) {
+                folder.projection.forward(device.cpu(), x.view().rows(begin, end), hidden(ctx, h), batch.mask.view(), flat.view().rows(0, end - begin));
+                continue;
+            }
+            const auto y = pooled.view().rows(0, end - begin);
+            ops::sequence_pool_forward<float>(ctx, y, h, mask_there, pooling);
+            const auto here = result(ctx, y);
+            std::copy_n(here.data(), here.size(), &x(begin, 0));
+        }
+    });
     return x;
 }
 
@@ -87,11 +104,23 @@ inline void score_nearest(cpu_context& ctx, metrics_map& metrics, const std::str
 }
 
 /// Class probabilities of barcodes under a fine-tuned model, [n, n_classes].
-inline tensor<float, 2> class_probabilities(cpu_context& ctx, const instar::nn::bert<float>& model, instar::tensor_view<const float, 2> pooled) {
+inline tensor<float, 2> class_probabilities(examples::device& device, const instar::nn::bert<float>& model, instar::tensor_view<const float, 2> pooled) {
     using namespace instar;
-    tensor<float, 2> p({pooled.extent(0), model.config().n_labels});
-    model.network().classifier().forward<cpu_context, float>(ctx, model.parameters(), p.view(), pooled);
-    ops::softmax_forward<float>(ctx, p.view(), p.view());
+    const index_t n = pooled.extent(0), n_classes = model.config().n_labels;
+    tensor<float, 2> p({n, n_classes});
+    if (n == 0) return p;
+    device.run([&](auto& ctx) {
+        using context = std::remove_reference_t<decltype(ctx)>;
+        using memory = typename context::memory;
+        const auto& there = examples::on_device(ctx, model);
+        device_input<float, 2, memory> x;
+        host_output<float, 2, memory> result;
+        tensor<float, 2, memory> y({n, n_classes});
+        there.network().classifier().template forward<context, float>(ctx, there.parameters(), y.view(), x(ctx, pooled));
+        ops::softmax_forward<float>(ctx, y.view(), y.view());
+        const auto here = result(ctx, y.view());
+        std::copy_n(here.data(), here.size(), p.data());
+    });
     return p;
 }
 

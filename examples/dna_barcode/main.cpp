@@ -15,12 +15,18 @@
 
 #include "instar/core/error.hpp"
 
+#include "common/device_option.hpp"
 #include "settings.hpp"
 #include "tasks.hpp"
 
 namespace {
 
 using dna_barcode::settings;
+
+void add_device(CLI::App& app, settings& s) {
+    examples::add_device_option(app, s.device);
+    app.footer("--device: the encoder, its losses and its optimiser run there. Tokens, nearest neighbours, linear probes and the fit and use of projections are the CPU's.");
+}
 
 void add_input(CLI::App& app, settings& s, bool model, bool model_required) {
     app.add_option("--metadata,--data-dir,--data_dir", s.metadata, "metadata file: BIOSCAN-5M CSV, BIOSCAN-1M or Canadian Invertebrates table; plain or gz")->required();
@@ -71,7 +77,7 @@ void add_common(CLI::App& app, settings& s) {
     app.add_option("--seed", s.seed)->capture_default_str();
     app.add_option("--cpu-workers,--cpu_workers,--threads", s.cpu_workers, "0 = all cores")->capture_default_str();
     app.add_flag("--deterministic", s.deterministic, "accepted: results never depend on the number of threads");
-    app.add_flag("--no-cuda")->description("accepted: this program runs on the CPU");
+    app.add_flag_callback("--no-cuda", [&s] { s.device = "cpu"; }, "the reference's flag: --device cpu");
     app.add_flag("--quiet", s.quiet, "no progress");
 }
 
@@ -96,6 +102,7 @@ int main(int argc, char** argv) {
     pretrain->add_option("--masked-loss-weight", s.masked_weight, "w of --loss weighted")->capture_default_str();
     pretrain->add_option("--mask-token-ratio", s.mask_ratio)->capture_default_str();
     add_common(*pretrain, s);
+    add_device(*pretrain, s);
 
     auto* finetune = app.add_subcommand("finetune", "species classifier on the train partition\n\nExample:\n  dna_barcode finetune --metadata metadata.csv.gz --model pretrained --out finetuned\n");
     add_input(*finetune, s, true, true);
@@ -105,6 +112,7 @@ int main(int argc, char** argv) {
     finetune->add_flag("--freeze-encoder", s.freeze_encoder, "train the classifier alone");
     finetune->add_option("--pooling", s.pooling, "mean (the reference's, and --preset paper's) or masked_mean (--preset small's)")->check(CLI::IsMember({"mean", "masked_mean"}));
     add_common(*finetune, s);
+    add_device(*finetune, s);
 
     auto* metric = app.add_subcommand("metric", "supervised contrastive encoder over genus and species\n\nExample:\n  dna_barcode metric --metadata metadata.csv.gz --model pretrained --out metric\n");
     add_input(*metric, s, true, true);
@@ -114,6 +122,7 @@ int main(int argc, char** argv) {
     metric->add_option("--species-weight", s.species_weight, "weight of the species loss beside the genus loss")->capture_default_str();
     metric->add_option("--pooling", s.pooling, "mean or masked_mean (default)")->check(CLI::IsMember({"mean", "masked_mean"}));
     add_common(*metric, s);
+    add_device(*metric, s);
 
     auto* project = app.add_subcommand("project", "a closed-form metric: every token at its place, projected and whitened within genera\n\nExample:\n  dna_barcode project --metadata metadata.csv.gz --model pretrained --out projected\n");
     add_input(*project, s, true, true);
@@ -121,6 +130,7 @@ int main(int argc, char** argv) {
     project->add_option("--shrinkage", s.shrinkage, "share of the mean variance added to every direction's")->capture_default_str();
     project->add_flag("--labels,!--no-labels", s.use_labels, "whiten within genera; without, by the principal directions' spread");
     add_common(*project, s);
+    add_device(*project, s);
 
     auto* probe = app.add_subcommand("probe", "1-NN and linear probes, and the 5-mer baseline\n\nExample:\n  dna_barcode probe --metadata metadata.csv.gz --model pretrained --out results.json\n");
     add_input(*probe, s, true, true);
@@ -131,6 +141,7 @@ int main(int argc, char** argv) {
     probe->add_flag("--linear,!--no-linear", s.linear, "the linear probe too");
     probe->add_flag("--baselines,!--no-baselines", s.baselines, "5-mer 1-NN too");
     add_common(*probe, s);
+    add_device(*probe, s);
 
     auto* embed = app.add_subcommand("embed", "one vector a barcode, to .npy or .safetensors\n\nExample:\n  dna_barcode embed --model pretrained --input barcodes.fasta --out embeddings.npy\n");
     embed->add_option("--model,--pretrained-checkpoint", s.model, "model folder")->required();
@@ -138,11 +149,13 @@ int main(int argc, char** argv) {
     embed->add_option("--split", s.split, "only this split of the metadata");
     embed->add_option("--pooling", s.pooling, "mean, masked_mean or projection (default: the model's own)")->check(CLI::IsMember({"mean", "masked_mean", "projection"}));
     add_common(*embed, s);
+    add_device(*embed, s);
 
     auto* predict = app.add_subcommand("predict", "taxonomy of barcodes with a score for each rank\n\nExample:\n  dna_barcode predict --model finetuned --input barcodes.fasta --out predictions.tsv\n");
     predict->add_option("--model,--pretrained-checkpoint", s.model, "folder of a fine-tuned model")->required();
     predict->add_option("--input", s.input, "FASTA, plain or gz")->required();
     add_common(*predict, s);
+    add_device(*predict, s);
 
     auto* simulate = app.add_subcommand("simulate", "made-up specimens in BIOSCAN-5M's metadata format\n\nExample:\n  dna_barcode simulate --out metadata.csv\n");
     simulate->add_option("--n-specimens", s.n_specimens)->capture_default_str();
@@ -154,6 +167,7 @@ int main(int argc, char** argv) {
     add_network(*recipe, s);
     recipe->add_option("--components", s.components, "numbers a projected embedding, at most")->capture_default_str();
     add_common(*recipe, s);
+    add_device(*recipe, s);
 
     CLI11_PARSE(app, argc, argv);
     try {

@@ -32,22 +32,22 @@ void score_both(cpu_context& ctx, metrics_map& metrics, const std::string& prefi
 
 }  // namespace
 
-void probe_nearest(cpu_context& ctx, const settings& s, const specimens& all, const model_folder& folder, const std::string& prefix, metrics_map& metrics) {
+void probe_nearest(examples::device& device, const settings& s, const specimens& all, const model_folder& folder, const std::string& prefix, metrics_map& metrics) {
     const probe_sets sets(all);
     const auto readout = probe_readout(s, folder);
-    const auto embed = [&](const partition& p) { return embed_barcodes(ctx, folder, p.barcodes, readout); };
+    const auto embed = [&](const partition& p) { return embed_barcodes(device, folder, p.barcodes, readout); };
     const auto train = embed(sets.train), test = embed(sets.test);
     // Queries of unseen species answered a second, embedding and search: what BLAST's time compares with.
     const auto start = std::chrono::steady_clock::now();
     const auto unseen = embed(sets.unseen);
     if (unseen.extent(0) > 0) {
-        (void)cluster::knn(ctx, unseen.view(), train.view(), {.k = 1, .metric = cluster::knn_metric::cosine});
+        (void)cluster::knn(device.cpu(), unseen.view(), train.view(), {.k = 1, .metric = cluster::knn_metric::cosine});
         metrics[prefix + "queries_per_second"] = static_cast<double>(unseen.extent(0)) / std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     }
-    score_both(ctx, metrics, prefix, all, sets, train, test, unseen, s.n_neighbors, s.metric == "euclidean" ? cluster::knn_metric::euclidean : cluster::knn_metric::cosine);
+    score_both(device.cpu(), metrics, prefix, all, sets, train, test, unseen, s.n_neighbors, s.metric == "euclidean" ? cluster::knn_metric::euclidean : cluster::knn_metric::cosine);
 }
 
-void probe_linear(cpu_context& ctx, const settings& s, const specimens& all, const model_folder& folder, const std::string& prefix, metrics_map& metrics) {
+void probe_linear(examples::device& device, const settings& s, const specimens& all, const model_folder& folder, const std::string& prefix, metrics_map& metrics) {
     const probe_sets sets(all);
     const label_table species(all, "species", sets.train.rows);
     const auto labels = species.of(all, sets.train.rows);
@@ -61,10 +61,10 @@ void probe_linear(cpu_context& ctx, const settings& s, const specimens& all, con
     }
     if (y.empty() || sets.test.rows.empty()) return;
     const auto readout = probe_readout(s, folder);
-    const auto x = embed_barcodes(ctx, folder, labelled.barcodes, readout);
-    const auto queries = embed_barcodes(ctx, folder, sets.test.barcodes, readout);
-    const auto probe = train_linear_probe(ctx, x, y, static_cast<index_t>(species.names.size()), {.per_feature = s.preset != "paper", .seed = s.seed});
-    const auto predicted = probe.predict(ctx, queries);
+    const auto x = embed_barcodes(device, folder, labelled.barcodes, readout);
+    const auto queries = embed_barcodes(device, folder, sets.test.barcodes, readout);
+    const auto probe = train_linear_probe(device.cpu(), x, y, static_cast<index_t>(species.names.size()), {.per_feature = s.preset != "paper", .seed = s.seed});
+    const auto predicted = probe.predict(device.cpu(), queries);
     // A species absent from train cannot be predicted: an error, not an exclusion.
     auto truth = species.of(all, sets.test.rows);
     for (std::size_t i = 0; i < truth.size(); ++i) {
@@ -76,12 +76,12 @@ void probe_linear(cpu_context& ctx, const settings& s, const specimens& all, con
     metrics[prefix + "linear.test.species.balanced_accuracy"] = scores.balanced_accuracy;
 }
 
-void score_classifier(cpu_context& ctx, const specimens& all, const model_folder& folder, const std::string& prefix, metrics_map& metrics,
+void score_classifier(examples::device& device, const specimens& all, const model_folder& folder, const std::string& prefix, metrics_map& metrics,
                       const std::string& split) {
     const partition test = take_partition(all, {split}, duplicates::drop);
     if (test.rows.empty()) return;
-    const auto pooled = embed_barcodes(ctx, folder, test.barcodes, folder.pooling);
-    const auto best = argmax_rows(class_probabilities(ctx, folder.model, pooled).view());
+    const auto pooled = embed_barcodes(device, folder, test.barcodes, folder.pooling);
+    const auto best = argmax_rows(class_probabilities(device, folder.model, pooled).view());
     for (std::size_t r = 0; r < folder.classes.ranks.size(); ++r) {
         const std::string& rank = folder.classes.ranks[r];
         // One table over the predicted names and the true ones: a name that train lacks is an error.
@@ -103,12 +103,12 @@ void score_classifier(cpu_context& ctx, const specimens& all, const model_folder
     }
 }
 
-double nearest_accuracy(cpu_context& ctx, const settings& s, const specimens& all, const model_folder& folder, const char* split, const char* rank) {
+double nearest_accuracy(examples::device& device, const settings& s, const specimens& all, const model_folder& folder, const char* split, const char* rank) {
     const partition train = take_partition(all, {"train"}, duplicates::drop), queries = take_partition(all, {split}, duplicates::drop);
     const auto readout = probe_readout(s, folder);
     metrics_map metrics;
-    score_nearest(ctx, metrics, "", all, train, embed_barcodes(ctx, folder, train.barcodes, readout), queries,
-                  embed_barcodes(ctx, folder, queries.barcodes, readout), split, {rank});
+    score_nearest(device.cpu(), metrics, "", all, train, embed_barcodes(device, folder, train.barcodes, readout), queries,
+                  embed_barcodes(device, folder, queries.barcodes, readout), split, {rank});
     return metrics.empty() ? 0.0 : metrics.begin()->second;
 }
 

@@ -91,7 +91,8 @@ matrix within_whitening(const matrix& z, const std::vector<std::int32_t>& genus,
 
 }  // namespace
 
-void fit_projection(cpu_context& ctx, const settings& s, const specimens& all, model_folder& folder) {
+void fit_projection(examples::device& device, const settings& s, const specimens& all, model_folder& folder) {
+    cpu_context& ctx = device.cpu();  // of all but the encoder
     const partition data = take_partition(all, {"train"}, duplicates::drop);
     if (data.rows.empty()) throw value_error("project: the metadata has no row of split train");
     // Enough for the directions, and bounded memory: 8,192 barcodes of 110 tokens × 128 are 460 MB.
@@ -108,19 +109,24 @@ void fit_projection(cpu_context& ctx, const settings& s, const specimens& all, m
     tensor<float, 2> features({n, seq_len * d}), centre({seq_len, d});
     tensor<std::uint8_t, 2> masks({n, seq_len});
     const auto shifts = folder.encoder.shifts(ctx, sample.barcodes);
-    {
+    device.run([&](auto& there) {
+        using memory = typename std::remove_reference_t<decltype(there)>::memory;
+        const auto& model = examples::on_device(there, folder.model);
         token_batch batch;
-        nn::bert_activations<float> memory;
+        nn::bert_activations<float, memory> activations;
+        device_input<std::int32_t, 2, memory> ids;
+        device_input<std::uint8_t, 2, memory> mask;
+        host_output<float, 3, memory> hidden;
         std::vector<index_t> rows;
         for (index_t begin = 0; begin < n; begin += 64) {
             rows.clear();
             for (index_t i = begin; i < std::min(n, begin + 64); ++i) rows.push_back(i);
             folder.encoder.encode(ctx, batch, sample.barcodes, shifts, rows, {}, {});
-            const auto h = folder.model.forward(ctx, memory, batch.ids.view(), batch.mask.view());
+            const auto h = hidden(there, model.forward(there, activations, ids(there, batch.ids.view()), mask(there, batch.mask.view())));
             std::copy_n(h.data(), h.size(), &features(begin, 0));
             std::copy_n(batch.mask.data(), batch.mask.size(), &masks(begin, 0));
         }
-    }
+    });
     for (index_t t = 0; t < seq_len; ++t) {
         std::vector<double> sum(static_cast<std::size_t>(d), 0.0);
         double seen = 0.0;

@@ -113,7 +113,7 @@ int run_simulate(const settings& s) {
 
 int run_recipe(const settings& given) {
     const auto start = std::chrono::steady_clock::now();
-    cpu_context ctx = given.cpu_workers > 0 ? cpu_context(given.cpu_workers) : cpu_context();
+    examples::device device = make_device(given);
     std::filesystem::create_directories(given.out);
     std::string source = given.metadata;
     if (source.empty()) {
@@ -140,33 +140,33 @@ int run_recipe(const settings& given) {
         }
     };
 
-    probe_kmer_baseline(ctx, all, metrics);
+    probe_kmer_baseline(device.cpu(), all, metrics);
     settings s = given;
-    model_folder untrained = new_model(ctx, s, all);
+    model_folder untrained = new_model(device.cpu(), s, all);
     untrained.save(given.out + "/untrained");
-    probe_nearest(ctx, s, all, untrained, "untrained.", metrics);
+    probe_nearest(device, s, all, untrained, "untrained.", metrics);
 
-    model_folder pretrained = new_model(ctx, s, all);
+    model_folder pretrained = new_model(device.cpu(), s, all);
     run("pretrained", "Pre-training: masked tokens", pretrained, [&](const std::string& out) {
         const settings own = task_settings(s, "pretrain");
-        return pretrain(ctx, own, all, pretrained, out);
+        return pretrain(device, own, all, pretrained, out);
     });
-    probe_nearest(ctx, s, all, pretrained, "pretrained.", metrics);
-    if (s.linear) probe_linear(ctx, s, all, pretrained, "pretrained.", metrics);
+    probe_nearest(device, s, all, pretrained, "pretrained.", metrics);
+    if (s.linear) probe_linear(device, s, all, pretrained, "pretrained.", metrics);
 
     model_folder finetuned = model_folder::load(given.out + "/pretrained");
     run("finetuned", "Fine-tuning: species", finetuned, [&](const std::string& out) {
         const settings own = task_settings(s, "finetune");
-        return finetune(ctx, own, all, finetuned, out);
+        return finetune(device, own, all, finetuned, out);
     });
-    probe_nearest(ctx, s, all, finetuned, "finetuned.", metrics);
-    score_classifier(ctx, all, finetuned, "", metrics);
+    probe_nearest(device, s, all, finetuned, "finetuned.", metrics);
+    score_classifier(device, all, finetuned, "", metrics);
 
     // The same readout of both encoders: what position and the genera add to each.
     const auto project = [&](model_folder& folder, const std::string& key) {
-        fit_projection(ctx, s, all, folder);
+        fit_projection(device, s, all, folder);
         folder.save(given.out + "/" + key);
-        probe_nearest(ctx, s, all, folder, key + ".", metrics);
+        probe_nearest(device, s, all, folder, key + ".", metrics);
     };
     project(pretrained, "projected");
     project(untrained, "metric");

@@ -61,6 +61,7 @@ struct settings {
     std::uint64_t seed = 7;
     bool deterministic = true;     // accepted for the reference's sake: instar always is
     int cpu_workers = 0;           // threads; 0 = all
+    std::string device = "cpu";    // where the encoder runs: cpu, cuda or emulated
 
     // evaluation
     std::string taxon = "genus";

@@ -13,18 +13,28 @@ using examples::has_checkpoint;
 
 namespace {
 
-/// The model and the optimiser's moments, updated by it.
-examples::trainable trained_by(cpu_context& ctx, train::bert_trainer<float>& trainer) {
-    const index_t n = trainer.model().layout().size();
-    auto state = nn::named_parameters(trainer.model().layout(), trainer.model().parameters());
-    state.emplace_back("adamw.m", std::vector<index_t>{n}, trainer.optimiser().m().data());
-    state.emplace_back("adamw.v", std::vector<index_t>{n}, trainer.optimiser().v().data());
-    return {.state = std::move(state),
-            .set_steps = [&trainer](index_t steps) { trainer.optimiser().set_steps(steps); },
-            .update = [&ctx, &trainer](const optim::rates& rates) { trainer.update(ctx, rates); }};
+/// Trains folder.model on the device. gradients(ctx, trainer, samples, rng) accumulates and returns its share of the loss. Model and moments that
+/// folders and checkpoints hold are on the host; fit() brings them up to date.
+template <class Gradients>
+training_summary train_on(examples::device& device, const settings& s, model_folder& folder, const fit_plan& plan, const std::function<std::vector<index_t>(index_t)>& order_of_epoch,
+                          Gradients gradients, const std::function<void(index_t)>& after_epoch = {}) {
+    return device.run([&](auto& ctx) {
+        auto&& model = examples::on_device(ctx, folder.model);
+        train::bert_trainer<float, typename std::remove_reference_t<decltype(ctx)>::memory> trainer(model, {.weight_decay = s.weight_decay});
+        examples::host_copies<std::remove_reference_t<decltype(ctx)>> copies(ctx);
+        copies.add(model.parameters(), folder.model.parameters());
+        const std::vector<index_t> n{folder.model.layout().size()};
+        auto state = nn::named_parameters(folder.model.layout(), folder.model.parameters());
+        state.emplace_back("adamw.m", n, copies.add(trainer.optimiser().m()).data());
+        state.emplace_back("adamw.v", n, copies.add(trainer.optimiser().v()).data());
+        const examples::trainable what{.state = std::move(state),
+                                       .set_steps = [&](index_t steps) { trainer.optimiser().set_steps(steps); },
+                                       .update = [&](const optim::rates& rates) { trainer.update(ctx, rates); },
+                                       .to_host = [&] { copies.to_host(); },
+                                       .to_device = [&] { copies.to_device(); }};
+        return fit(what, plan, order_of_epoch, [&](std::span<const index_t> samples, index_t, philox rng) { return gradients(ctx, trainer, samples, rng); }, after_epoch);
+    });
 }
-
-optim::adamw_config optimiser_of(const settings& s) { return {.weight_decay = s.weight_decay}; }
 
 fit_plan plan_of(const settings& s, const char* task, const std::string& out, const model_folder& folder) {
     const auto& c = folder.model.config();
@@ -67,7 +77,7 @@ nn::bert<float> with_classifier(const nn::bert<float>& from, index_t n_labels, p
 
 /// The classifier starts as a linear probe of the encoder as it comes (Kumar et al. 2022, arXiv:2202.10054): with a random
 /// one, the first steps' gradients undo features that already separate the species.
-void start_from_probe(cpu_context& ctx, const settings& s, model_folder& folder, const partition& data, const std::vector<std::int32_t>& labels,
+void start_from_probe(examples::device& device, const settings& s, model_folder& folder, const partition& data, const std::vector<std::int32_t>& labels,
                       const std::vector<index_t>& labelled) {
     std::vector<std::string> barcodes;
     std::vector<std::int32_t> y;
@@ -75,8 +85,8 @@ void start_from_probe(cpu_context& ctx, const settings& s, model_folder& folder,
         barcodes.push_back(data.barcodes[static_cast<std::size_t>(i)]);
         y.push_back(labels[static_cast<std::size_t>(i)]);
     }
-    const auto x = embed_barcodes(ctx, folder, barcodes, folder.pooling);
-    const auto probe = train_linear_probe(ctx, x, y, folder.model.config().n_labels, {.per_feature = true, .seed = s.seed});
+    const auto x = embed_barcodes(device, folder, barcodes, folder.pooling);
+    const auto probe = train_linear_probe(device.cpu(), x, y, folder.model.config().n_labels, {.per_feature = true, .seed = s.seed});
     const auto& head = folder.model.network().classifier();
     std::copy(probe.weight.begin(), probe.weight.end(), head.weight(folder.model.parameters()).data());
     std::copy(probe.bias.begin(), probe.bias.end(), head.bias(folder.model.parameters()).data());
@@ -141,12 +151,11 @@ model_folder new_model(cpu_context& ctx, const settings& s, const specimens& all
     return folder;
 }
 
-training_summary pretrain(cpu_context& ctx, const settings& s, const specimens& all, model_folder& folder, const std::string& out) {
+training_summary pretrain(examples::device& device, const settings& s, const specimens& all, model_folder& folder, const std::string& out) {
     // The reference's pre_training.csv: pretrain and other_heldout.
     const partition data = take_partition(all, {"pretrain", "other_heldout"}, duplicates::drop);
-    const auto shifts = folder.encoder.shifts(ctx, data.barcodes);
+    const auto shifts = folder.encoder.shifts(device.cpu(), data.barcodes);
     const auto variant = variant_of(s, folder.encoder);
-    train::bert_trainer<float> trainer(folder.model, optimiser_of(s));
     train::masked_batch masked;
     train::mlm_options options{.mask_ratio = static_cast<float>(s.mask_ratio),
                                .loss = s.loss == "masked" ? train::mlm_loss::masked : s.loss == "weighted" ? train::mlm_loss::weighted : train::mlm_loss::all,
@@ -155,10 +164,10 @@ training_summary pretrain(cpu_context& ctx, const settings& s, const specimens& 
     fit_plan plan = plan_of(s, "pretrain", out, folder);
     plan.fingerprint["loss"] = s.loss;
     plan.fingerprint["mask_ratio"] = s.mask_ratio;
-    const auto summary = fit(
-        trained_by(ctx, trainer), plan, [&](index_t epoch) { return train::epoch_order(static_cast<index_t>(data.rows.size()), philox{s.seed, 2}, epoch); },
-        [&](std::span<const index_t> samples, index_t, philox rng) {
-            folder.encoder.encode(ctx, batch, data.barcodes, shifts, samples, variant, rng.fork(1));
+    const auto summary = train_on(
+        device, s, folder, plan, [&](index_t epoch) { return train::epoch_order(static_cast<index_t>(data.rows.size()), philox{s.seed, 2}, epoch); },
+        [&](auto& ctx, auto& trainer, std::span<const index_t> samples, philox rng) {
+            folder.encoder.encode(device.cpu(), batch, data.barcodes, shifts, samples, variant, rng.fork(1));
             train::mask_tokens(masked, batch.ids.view(), options, rng.fork(2));
             // Micro-batches count equally: each one's mean, divided by their number.
             const double parts = static_cast<double>(s.accumulate);
@@ -168,7 +177,7 @@ training_summary pretrain(cpu_context& ctx, const settings& s, const specimens& 
     return summary;
 }
 
-training_summary finetune(cpu_context& ctx, const settings& s, const specimens& all, model_folder& folder, const std::string& out) {
+training_summary finetune(examples::device& device, const settings& s, const specimens& all, model_folder& folder, const std::string& out) {
     const partition data = take_partition(all, {"train"}, duplicates::drop);
     const label_table species(all, "species", data.rows);
     if (species.names.empty()) throw value_error("finetune: no row of split train has a species");
@@ -190,45 +199,43 @@ training_summary finetune(cpu_context& ctx, const settings& s, const specimens& 
         }
     }
 
-    const auto shifts = folder.encoder.shifts(ctx, data.barcodes);
+    const auto shifts = folder.encoder.shifts(device.cpu(), data.barcodes);
     const auto variant = variant_of(s, folder.encoder);
     fit_plan plan = plan_of(s, "finetune", out, folder);
-    if (s.head_init == "probe" && !has_checkpoint(plan)) start_from_probe(ctx, s, folder, data, labels, labelled);
-    train::bert_trainer<float> trainer(folder.model, optimiser_of(s));
+    if (s.head_init == "probe" && !has_checkpoint(plan)) start_from_probe(device, s, folder, data, labels, labelled);
     token_batch batch;
     tensor<std::int32_t, 1> targets({static_cast<index_t>(s.batch_size)});
     plan.fingerprint["freeze_encoder"] = s.freeze_encoder;
     plan.fingerprint["head_init"] = s.head_init;
-    return fit(
-        trained_by(ctx, trainer), plan,
+    return train_on(
+        device, s, folder, plan,
         [&](index_t epoch) {
             auto order = train::epoch_order(static_cast<index_t>(labelled.size()), philox{s.seed, 6}, epoch);
             for (index_t& i : order) i = labelled[static_cast<std::size_t>(i)];
             return order;
         },
-        [&](std::span<const index_t> samples, index_t, philox rng) {
-            folder.encoder.encode(ctx, batch, data.barcodes, shifts, samples, variant, rng.fork(1));
+        [&](auto& ctx, auto& trainer, std::span<const index_t> samples, philox rng) {
+            folder.encoder.encode(device.cpu(), batch, data.barcodes, shifts, samples, variant, rng.fork(1));
             for (std::size_t i = 0; i < samples.size(); ++i) targets(static_cast<index_t>(i)) = labels[static_cast<std::size_t>(samples[i])];
             return trainer.accumulate_classification(ctx, batch.ids.view(), batch.mask.view(), targets.view(), pooling_of(folder.pooling),
                                                      {.denominator = static_cast<double>(s.batch_size * s.accumulate)}, rng.fork(3), s.freeze_encoder);
         },
-        keep_best(s, folder, out, [&ctx, &all, &folder] {
+        keep_best(s, folder, out, [&device, &all, &folder] {
             metrics_map metrics;
-            score_classifier(ctx, all, folder, "", metrics, "val");
+            score_classifier(device, all, folder, "", metrics, "val");
             return metrics.count("val.species.accuracy") ? metrics.at("val.species.accuracy") : 0.0;
         }));
 }
 
-training_summary metric_learn(cpu_context& ctx, const settings& s, const specimens& all, model_folder& folder, const std::string& out) {
+training_summary metric_learn(examples::device& device, const settings& s, const specimens& all, model_folder& folder, const std::string& out) {
     const partition data = take_partition(all, {"train"}, duplicates::drop);
     const auto genus = label_table(all, "genus", data.rows).of(all, data.rows);
     const auto species = label_table(all, "species", data.rows).of(all, data.rows);
-    const auto shifts = folder.encoder.shifts(ctx, data.barcodes);
+    const auto shifts = folder.encoder.shifts(device.cpu(), data.barcodes);
     const auto variant = variant_of(s, folder.encoder);
     folder.model = with_classifier(folder.model, 0, philox{s.seed, 7});
     folder.task = "metric";
     folder.pooling = s.pooling.empty() ? "masked_mean" : s.pooling;
-    train::bert_trainer<float> trainer(folder.model, optimiser_of(s));
     token_batch batch;
     const auto n = static_cast<index_t>(s.batch_size);
     tensor<std::int32_t, 1> genus_of({n}), species_of({n});
@@ -237,17 +244,17 @@ training_summary metric_learn(cpu_context& ctx, const settings& s, const specime
     fit_plan plan = plan_of(s, "metric", out, folder);
     plan.fingerprint["temperature"] = s.temperature;
     plan.fingerprint["species_weight"] = s.species_weight;
-    return fit(
-        trained_by(ctx, trainer), plan, [&](index_t epoch) { return train::class_balanced_order(genus, 4, philox{s.seed, 8}, epoch); },
-        [&](std::span<const index_t> samples, index_t, philox rng) {
-            folder.encoder.encode(ctx, batch, data.barcodes, shifts, samples, variant, rng.fork(1));
+    return train_on(
+        device, s, folder, plan, [&](index_t epoch) { return train::class_balanced_order(genus, 4, philox{s.seed, 8}, epoch); },
+        [&](auto& ctx, auto& trainer, std::span<const index_t> samples, philox rng) {
+            folder.encoder.encode(device.cpu(), batch, data.barcodes, shifts, samples, variant, rng.fork(1));
             for (std::size_t i = 0; i < samples.size(); ++i) {
                 genus_of(static_cast<index_t>(i)) = genus[static_cast<std::size_t>(samples[i])];
                 species_of(static_cast<index_t>(i)) = species[static_cast<std::size_t>(samples[i])];
             }
             return trainer.accumulate_sup_con(ctx, batch.ids.view(), batch.mask.view(), ranks, weights, pooling_of(folder.pooling), s.temperature, rng.fork(3));
         },
-        keep_best(s, folder, out, [&ctx, &s, &all, &folder] { return nearest_accuracy(ctx, s, all, folder, "val_unseen", "genus"); }));
+        keep_best(s, folder, out, [&device, &s, &all, &folder] { return nearest_accuracy(device, s, all, folder, "val_unseen", "genus"); }));
 }
 
 }  // namespace dna_barcode

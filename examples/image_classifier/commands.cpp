@@ -11,7 +11,7 @@ namespace image_classifier {
 
 namespace {
 
-cpu_context make_context(const settings& s) { return s.threads > 0 ? cpu_context(s.threads) : cpu_context(); }
+examples::device make_device(const settings& s) { return {s.device, s.threads, "image_classifier", "images, the colour baseline, scores"}; }
 
 void print(const settings& s, const metrics_map& metrics, const std::string& split) {
     const auto of = [&](const std::string& key) {
@@ -46,12 +46,12 @@ void print(const settings& s, const metrics_map& metrics, const std::string& spl
 split_of split_named(const std::string& name) { return detail::split_from(name, "--split"); }
 
 /// Scores a split and its baseline; writes results.json and report.html where there is an --out.
-void finish(cpu_context& ctx, const settings& s, const std::string& task, const image_set& set, image_cache& cache, image_model& model, split_of split, const training_curves* curves,
+void finish(cpu_context& ctx, const settings& s, const std::string& task, const image_set& set, image_cache& cache, const image_model& model, image_network& network, split_of split, const training_curves* curves,
             std::chrono::steady_clock::time_point start) {
     const std::string name = split_name(split);
     const auto rows = set.of(split);
     metrics_map metrics;
-    const predictions p = predict(ctx, model, cache, rows);
+    const predictions p = predict(ctx, model, network, cache, rows);
     score(metrics, name, set, p, s.k);
     if (s.baseline) score_baseline(ctx, metrics, set, cache, split, s.k, s.seed);
     metrics["n_parameters"] = static_cast<double>(model.n_parameters());
@@ -104,7 +104,8 @@ image_set list_images(const settings& s) {
 
 int run_train(const settings& s) {
     const auto start = std::chrono::steady_clock::now();
-    cpu_context ctx = make_context(s);
+    examples::device device = make_device(s);
+    cpu_context& ctx = device.cpu();
     image_set set = list_images(s);
     image_facts facts{.image_size = s.image_size, .crop_size = s.crop_size, .n_channels = set.n_channels, .mean = s.mean, .deviation = s.deviation, .classes = set.classes, .crop_to_specimen = s.crop_to_specimen};
     image_cache cache(ctx, set, facts, {.strict = !s.skip_broken, .where = s.cache});
@@ -127,42 +128,50 @@ int run_train(const settings& s) {
         std::fprintf(stderr, "%zu images to train on, %zu to validate, %zu to score, %zu classes; %s, %lld parameters\n", train_rows.size(), set.of(split_of::val).size(), set.of(scored).size(),
                      set.classes.size(), model.architecture().c_str(), static_cast<long long>(model.n_parameters()));
     }
-    const training_curves curves = train(ctx, s, set, cache, model);
+    auto network = place(device, model);
+    const training_curves curves = train(ctx, s, set, cache, model, *network);
     model.save(s.out);
-    if (s.save_best_model && std::filesystem::exists(s.out + "/best/config.json")) model = image_model::load(s.out + "/best");
-    finish(ctx, s, "train", set, cache, model, scored, &curves, start);
+    if (s.save_best_model && std::filesystem::exists(s.out + "/best/config.json")) {
+        network.reset();
+        model = image_model::load(s.out + "/best");
+        network = place(device, model);
+    }
+    finish(ctx, s, "train", set, cache, model, *network, scored, &curves, start);
     examples::drop_checkpoint(s.out, "");
     return 0;
 }
 
 int run_eval(const settings& s) {
     const auto start = std::chrono::steady_clock::now();
-    cpu_context ctx = make_context(s);
+    examples::device device = make_device(s);
+    cpu_context& ctx = device.cpu();
     image_model model = image_model::load(s.model);
     image_set set = list_images(s);
     use_classes_of(set, model);
     const split_of split = split_named(s.split);
     keep(set, split, s.baseline);
     image_cache cache(ctx, set, model.facts(), {.strict = !s.skip_broken, .where = s.cache});
-    finish(ctx, s, "eval", set, cache, model, split, nullptr, start);
+    finish(ctx, s, "eval", set, cache, model, *place(device, model), split, nullptr, start);
     return 0;
 }
 
 int run_embed(const settings& s) {
-    cpu_context ctx = make_context(s);
+    examples::device device = make_device(s);
+    cpu_context& ctx = device.cpu();
     image_model model = image_model::load(s.model);
     image_set set = list_images(s);
     const split_of split = split_named(s.split);
     keep(set, split, false);
     image_cache cache(ctx, set, model.facts(), {.strict = !s.skip_broken, .where = s.cache});
     const auto rows = set.of(split);
+    const auto network = place(device, model);
     data::image_loader loader = batches(ctx, cache, model.facts(), augmentation::none, 32, false);
     std::vector<float> values;
     std::vector<index_t> read;
     loader.start(rows, {});
     while (const data::image_batch* batch = loader.next()) {
         if (batch->size() == 0) continue;
-        const auto features = model.features(ctx, batch->pixels());
+        const auto features = network->features(batch->pixels());
         values.insert(values.end(), features.data(), features.data() + features.size());
         read.insert(read.end(), batch->items.begin(), batch->items.end());
     }

@@ -10,7 +10,7 @@
 
 namespace image_classifier {
 
-predictions predict(cpu_context& ctx, image_model& model, image_cache& cache, const std::vector<index_t>& rows) {
+predictions predict(cpu_context& ctx, const image_model& model, image_network& network, image_cache& cache, const std::vector<index_t>& rows) {
     const image_facts& facts = model.facts();
     data::image_loader loader = batches(ctx, cache, facts, augmentation::none, 32, false);
     predictions p{{}, tensor<float, 2>({static_cast<index_t>(rows.size()), model.n_labels()})};
@@ -18,7 +18,7 @@ predictions predict(cpu_context& ctx, image_model& model, image_cache& cache, co
     while (const data::image_batch* batch = loader.next()) {
         if (batch->size() == 0) continue;
         const auto begin = static_cast<index_t>(p.rows.size());
-        ops::softmax_forward<float>(ctx, p.probability.view().rows(begin, begin + batch->size()), model.logits(ctx, batch->pixels()));
+        ops::softmax_forward<float>(ctx, p.probability.view().rows(begin, begin + batch->size()), network.logits(batch->pixels()));
         p.rows.insert(p.rows.end(), batch->items.begin(), batch->items.end());
     }
     if (loader.n_broken() == 0) return p;

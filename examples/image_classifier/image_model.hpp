@@ -1,11 +1,11 @@
 #ifndef INSTAR_EXAMPLES_IMAGE_CLASSIFIER_IMAGE_MODEL_HPP
 #define INSTAR_EXAMPLES_IMAGE_CLASSIFIER_IMAGE_MODEL_HPP
 
-// A ResNet or a vision transformer behind one face, with what its images must be and what its classes are called.
+// A ResNet or a vision transformer behind one face, with what its images must be and what its classes are called. On the host; what computes
+// with it, on the device that was chosen, is an image_network.
 //
-//     image_model model = image_model::create("resnet18", n_labels, facts, philox{.seed = 1});     // or image_model::load("run/")
-//     tensor_view<float, 2> logits = model.logits(ctx, images);                                     // images [n, 3, crop, crop]
-//     double loss = model.accumulate(ctx, images, targets, weights, options, rng);                  // gradients add up
+//     image_model model = image_model::create("resnet18", facts, philox{.seed = 1});      // or image_model::load("run/")
+//     auto network = place(device, model);                                                 // image_network.hpp
 //     model.save("run/");
 //
 // Architectures: resnet18, resnet34, resnet50, resnet_small (one block a stage, 32 channels, for 28 to 64 pixels), vit_tiny, vit_small,
@@ -18,8 +18,6 @@
 #include "instar/nn/resnet_io.hpp"
 #include "instar/nn/vit.hpp"
 #include "instar/nn/vit_io.hpp"
-#include "instar/ops/cross_entropy.hpp"
-#include "instar/ops/focal_loss.hpp"
 
 namespace image_classifier {
 
@@ -33,13 +31,6 @@ struct image_facts {
     std::vector<double> mean, deviation;  // empty = none
     std::vector<std::string> classes;
     bool crop_to_specimen = false;  // each photograph is first cut to what localize_specimen finds in it, with BIOSCAN's margin
-};
-
-struct loss_options {
-    bool focal = false;
-    double gamma = 2.0;
-    double label_smoothing = 0.0;
-    double denominator = 1.0;
 };
 
 class image_model {
@@ -67,7 +58,6 @@ public:
         else throw value_error("--model " + architecture + " is neither a folder nor one of resnet18, resnet34, resnet50, resnet_small, vit_tiny, vit_small, vit_base");
         m.architecture_ = architecture;
         m.facts_ = std::move(facts);
-        m.prepare();
         return m;
     }
 
@@ -93,7 +83,6 @@ public:
                 throw parse_error(c.file(), "\"classes\" has " + std::to_string(m.facts_.classes.size()) + " names, the classifier has " + std::to_string(m.n_labels()) + " outputs");
             }
         }
-        m.prepare();
         return m;
     }
 
@@ -118,7 +107,6 @@ public:
     index_t n_parameters() const { return layout().size(); }
     const nn::parameter_layout& layout() const { return resnet_ ? resnet_->layout() : vit_->layout(); }
     tensor_view<float, 1> parameters() { return resnet_ ? resnet_->parameters() : vit_->parameters(); }
-    tensor_view<float, 1> gradients() { return gradients_.view(); }
     /// Parameters and running statistics by name: what a checkpoint holds of the model.
     std::vector<io::named_tensor> state() {
         auto all = nn::named_parameters(layout(), parameters());
@@ -145,50 +133,16 @@ public:
         return n_copied;
     }
 
-    /// Logits in evaluation, [n, n_labels]; valid until the next call.
-    tensor_view<float, 2> logits(cpu_context& ctx, tensor_view<const float, 4> images) {
-        features(ctx, images);
-        return resnet_ ? resnet_->classify(ctx, resnet_eval_) : vit_->classify(ctx, vit_eval_);
-    }
-    /// Features before the classifier in evaluation, [n, d]; valid until the next call.
-    tensor_view<float, 2> features(cpu_context& ctx, tensor_view<const float, 4> images) {
-        return resnet_ ? resnet_->forward(ctx, resnet_eval_, images) : vit_->forward(ctx, vit_eval_, images);
-    }
     index_t d_features() const { return resnet_ ? resnet_->config().d_features() : vit_->config().d_model; }
-
-    /// Forward and backward of one batch in training mode; gradients add up. Returns Σ loss / denominator.
-    double accumulate(cpu_context& ctx, tensor_view<const float, 4> images, tensor_view<const std::int32_t, 1> targets, tensor_view<const float, 1> weights, const loss_options& o,
-                      philox rng) {
-        const index_t n = images.extent(0);
-        if (loss_.extent(0) < n) loss_ = tensor<float, 1>({n});
-        if (d_features_.extent(0) != n) d_features_ = tensor<float, 2>({n, d_features()});
-        const auto x = resnet_ ? resnet_->forward(ctx, resnet_train_, images, true) : vit_->forward(ctx, vit_train_, images, {.training = true, .rng = rng});
-        const auto y = resnet_ ? resnet_->classify(ctx, resnet_train_) : vit_->classify(ctx, vit_train_);
-        const auto loss = loss_.view().rows(0, n);
-        if (o.focal) ops::focal_loss<float>(ctx, loss, y, y, targets, weights, {.denominator = o.denominator, .gamma = o.gamma});
-        else ops::softmax_cross_entropy<float>(ctx, loss, y, y, targets, weights, {.denominator = o.denominator, .label_smoothing = o.label_smoothing});
-        const nn::linear& head = resnet_ ? resnet_->network().head() : vit_->network().head();
-        const tensor_view<const float, 1> values = parameters();
-        head.backward<cpu_context, float>(ctx, values, gradients_.view(), d_features_.view(), y, x);
-        if (resnet_) resnet_->backward(ctx, gradients_.view(), resnet_train_, d_features_.view());
-        else vit_->backward(ctx, gradients_.view(), vit_train_, d_features_.view());
-        double total = 0.0;
-        for (index_t i = 0; i < n; ++i) total += static_cast<double>(loss(i));
-        return total;
-    }
-    void zero_gradients(cpu_context& ctx) { ops::fill<float>(ctx, gradients_.view(), 0.0f); }
+    /// One of the two; null for the other.
+    nn::resnet<float>* resnet() { return resnet_ ? &*resnet_ : nullptr; }
+    nn::vit<float>* vit() { return vit_ ? &*vit_ : nullptr; }
 
 private:
-    void prepare() { gradients_ = tensor<float, 1>({layout().size()}); }
-
     std::optional<nn::resnet<float>> resnet_;  // one of the two
     std::optional<nn::vit<float>> vit_;
     std::string architecture_;
     image_facts facts_;
-    nn::resnet_activations<float> resnet_train_, resnet_eval_;
-    nn::vit_activations<float> vit_train_, vit_eval_;
-    tensor<float, 1> gradients_, loss_;
-    tensor<float, 2> d_features_;
 };
 
 }  // namespace image_classifier

@@ -55,6 +55,7 @@ struct settings {
     std::string split = "test";
     std::uint64_t seed = 1;
     int threads = 0;
+    std::string device = "cpu";            // where the network runs: cpu, cuda or emulated
     int log_interval = 20;
     bool quiet = false;
 };

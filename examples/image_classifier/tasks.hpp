@@ -6,6 +6,7 @@
 #include "common/fit.hpp"
 #include "common/results.hpp"
 
+#include "image_network.hpp"
 #include "samples.hpp"
 #include "settings.hpp"
 
@@ -22,7 +23,7 @@ struct predictions {
     std::vector<index_t> rows;
     tensor<float, 2> probability;  // [n, n_classes]
 };
-predictions predict(cpu_context& ctx, image_model& model, image_cache& cache, const std::vector<index_t>& rows);
+predictions predict(cpu_context& ctx, const image_model& model, image_network& network, image_cache& cache, const std::vector<index_t>& rows);
 
 /// split + ".top1.micro", ".top1.macro" (and every k), ".class.NAME.top1", ".f1.macro", ".n". Where a class does not occur in the split also
 /// ".top1.macro_all_classes", in which it counts 0: BIOSCAN-1M's macro accuracy.
@@ -33,7 +34,8 @@ struct training_curves {
     examples::training_summary summary;
     std::vector<double> epoch, val_micro, val_macro;
 };
-training_curves train(cpu_context& ctx, const settings& s, const image_set& set, image_cache& cache, image_model& model);
+/// When it returns, the model holds what was trained.
+training_curves train(cpu_context& ctx, const settings& s, const image_set& set, image_cache& cache, image_model& model, image_network& network);
 
 /// Colour histogram and linear classifier, trained on train, scored on a split.
 void score_baseline(cpu_context& ctx, metrics_map& metrics, const image_set& set, const image_cache& cache, split_of split, const std::vector<int>& k, std::uint64_t seed);

@@ -1,9 +1,7 @@
-// train: one network, one loop, one of two optimisers.
+// train: one network, one loop.
 #include <filesystem>
 #include <iostream>
 
-#include "instar/optim/adamw.hpp"
-#include "instar/optim/sgd.hpp"
 #include "instar/train/batch_order.hpp"
 
 #include "common/linear_probe.hpp"
@@ -57,31 +55,10 @@ void apply_preset(settings& s, const std::string& preset) {
     throw value_error("--preset " + preset + ": expected small or paper");
 }
 
-training_curves train(cpu_context& ctx, const settings& s, const image_set& set, image_cache& cache, image_model& model) {
+training_curves train(cpu_context& ctx, const settings& s, const image_set& set, image_cache& cache, image_model& model, image_network& network) {
     const std::vector<index_t> rows = set.of(split_of::train), val = set.of(split_of::val);
     const augmentation how = s.augment == "none" ? augmentation::none : s.augment == "flip" ? augmentation::flip : augmentation::strong;
     const std::vector<float> weight_of = class_weights(set, rows, s.class_weights);
-    const index_t n = model.n_parameters();
-    std::optional<optim::sgd<float>> sgd;
-    std::optional<optim::adamw<float>> adamw;
-    examples::trainable what{.state = model.state(), .set_steps = {}, .update = {}};
-    if (s.optimizer == "SGD") {
-        sgd.emplace(n, optim::sgd_config{.momentum = s.momentum, .weight_decay = s.weight_decay, .nesterov = s.momentum > 0});
-        what.state.emplace_back("sgd.momentum", std::vector<index_t>{n}, sgd->momentum().data());
-        what.update = [&](const optim::rates& r) {
-            sgd->step(ctx, model.parameters(), model.gradients(), r.lr);
-            model.zero_gradients(ctx);
-        };
-    } else {
-        adamw.emplace(n, optim::adamw_config{.weight_decay = s.weight_decay});
-        what.state.emplace_back("adamw.m", std::vector<index_t>{n}, adamw->m().data());
-        what.state.emplace_back("adamw.v", std::vector<index_t>{n}, adamw->v().data());
-        what.set_steps = [&](index_t steps) { adamw->set_steps(steps); };
-        what.update = [&](const optim::rates& r) {
-            adamw->step(ctx, model.parameters(), model.gradients(), r);
-            model.zero_gradients(ctx);
-        };
-    }
     examples::fit_plan plan{.task = "train", .n_epochs = s.epochs, .batch_size = s.batch_size, .max_lr = s.lr, .seed = s.seed, .out = s.out, .checkpoint = "", .log_interval = s.log_interval, .quiet = s.quiet,
                             .fingerprint = {{"architecture", model.architecture()}, {"optimizer", s.optimizer}, {"scheduler", s.scheduler}, {"weight_decay", s.weight_decay}, {"momentum", s.momentum},
                                             {"loss", s.loss}, {"gamma", s.gamma}, {"label_smoothing", s.label_smoothing}, {"class_weights", s.class_weights}, {"augment", s.augment},
@@ -105,7 +82,7 @@ training_curves train(cpu_context& ctx, const settings& s, const image_set& set,
     const auto after_epoch = [&](index_t epoch) {
         if (val.empty()) return;
         metrics_map m;
-        score(m, "val", set, predict(ctx, model, cache, val), {1});
+        score(m, "val", set, predict(ctx, model, network, cache, val), {1});
         curves.epoch.push_back(static_cast<double>(epoch + 1));
         curves.val_micro.push_back(100.0 * m.at("val.top1.micro"));
         curves.val_macro.push_back(100.0 * m.at("val.top1.macro"));
@@ -115,7 +92,7 @@ training_curves train(cpu_context& ctx, const settings& s, const image_set& set,
         }
     };
     curves.summary = examples::fit(
-        what, plan,
+        network.trained_by(s), plan,
         [&](index_t epoch) {
             auto order = train::epoch_order(static_cast<index_t>(rows.size()), philox{s.seed, 2}, epoch);
             for (index_t& i : order) i = rows[static_cast<std::size_t>(i)];
@@ -137,7 +114,7 @@ training_curves train(cpu_context& ctx, const settings& s, const image_set& set,
                 weights(static_cast<index_t>(i)) = weight_of[static_cast<std::size_t>(label)];
                 denominator += static_cast<double>(weight_of[static_cast<std::size_t>(label)]);
             }
-            return model.accumulate(ctx, batch.pixels(), targets.view().rows(0, n_read), weights.view().rows(0, n_read),
+            return network.accumulate(batch.pixels(), targets.view().rows(0, n_read), weights.view().rows(0, n_read),
                                     {.focal = s.loss == "Focal", .gamma = s.gamma, .label_smoothing = s.label_smoothing, .denominator = denominator}, rng.fork(2));
         },
         after_epoch);

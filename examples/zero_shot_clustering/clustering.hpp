@@ -3,7 +3,7 @@
 
 // The steps of benchmark 2: embeddings with their labels, pre-normalisation, reduction, clustering, scores.
 //
-//     auto inputs = load_inputs(ctx, settings, truths);          // one an encoder
+//     auto inputs = load_inputs(device, settings, truths);        // one an encoder
 //     auto reduced = reduce(ctx, settings, inputs[0].x, "umap");
 //     auto labels = cluster_items(ctx, settings, reduced->view(), n_clusters, inputs[0].tree);
 //     score(metrics, truths[0], labels);
@@ -44,6 +44,7 @@ struct settings {
     float min_dist = 0.0f;
     std::uint64_t seed = 0;
     int threads = 0;
+    std::string device = "cpu";  // where the encoders run
 };
 
 /// One rank of the truth: a class an item, −1 where it has none.
@@ -139,7 +140,7 @@ inline labelling read_label_file(const std::string& path) {
     return t;
 }
 
-inline std::vector<encoder_input> load_inputs(cpu_context& ctx, const settings& s, std::vector<labelling>& truths) {
+inline std::vector<encoder_input> load_inputs(examples::device& device, const settings& s, std::vector<labelling>& truths) {
     std::vector<encoder_input> inputs;
     if (s.metadata.empty() == s.embeddings.empty()) throw value_error("give either --embeddings or --metadata with --model or --kmer");
     if (!s.embeddings.empty()) {
@@ -185,13 +186,13 @@ inline std::vector<encoder_input> load_inputs(cpu_context& ctx, const settings& 
         for (std::size_t p = 0; p < ends.size(); ++p) prenormalise(x.view(), s.prenorm, p == 0 ? 0 : ends[p - 1], ends[p]);
         inputs.push_back({name, std::move(x), {}});
     };
-    if (s.kmer != 0) add(std::to_string(s.kmer) + "-mer counts", tokenize::kmer_counts(ctx, items.barcodes, {.k = s.kmer}));
+    if (s.kmer != 0) add(std::to_string(s.kmer) + "-mer counts", tokenize::kmer_counts(device.cpu(), items.barcodes, {.k = s.kmer}));
     for (const std::string& model : s.models) {
         const std::size_t equals = model.find('=');
         const std::string path = equals == std::string::npos ? model : model.substr(equals + 1);
         const auto folder = dna_barcode::model_folder::load(path);
         add(equals == std::string::npos ? std::filesystem::path(path).filename().string() : model.substr(0, equals),
-            dna_barcode::embed_barcodes(ctx, folder, items.barcodes, dna_barcode::readout_of(folder)));
+            dna_barcode::embed_barcodes(device, folder, items.barcodes, dna_barcode::readout_of(folder)));
     }
     for (const char* rank : dna_barcode::k_ranks) {
         const dna_barcode::label_table table(all, rank, items.rows);

@@ -9,6 +9,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "common/device_option.hpp"
 #include "clustering.hpp"
 
 namespace {
@@ -109,10 +110,12 @@ void write_report(const std::string& path, cpu_context& ctx, const settings& s, 
 
 int run(const settings& s) {
     const auto start = std::chrono::steady_clock::now();
-    cpu_context ctx = s.threads > 0 ? cpu_context(s.threads) : cpu_context();
+    if (s.device != "cpu" && s.models.empty()) throw value_error("--device " + s.device + ": nothing here would run there without a --model; reduction and clustering run on the CPU");
+    examples::device device(s.device, s.threads, "zero_shot_clustering", "tokens, projections, reduction, clustering, scores");
+    cpu_context& ctx = device.cpu();
     std::map<std::string, double> metrics;
     std::vector<labelling> truths;
-    std::vector<encoder_input> inputs = load_inputs(ctx, s, truths);
+    std::vector<encoder_input> inputs = load_inputs(device, s, truths);
     metrics["seconds.embed"] = seconds_since(start);
     const index_t n = inputs.front().x.extent(0);
     index_t n_clusters = s.n_clusters;
@@ -189,6 +192,8 @@ int main(int argc, char** argv) {
     app.add_option("--out", s.out, "folder, or results.json");
     app.add_option("--seed", s.seed)->capture_default_str();
     app.add_option("--threads", s.threads, "0 = all cores")->capture_default_str();
+    examples::add_device_option(app, s.device);
+    app.footer("--device: the encoders of --model run there; reduction, clustering and scores are the CPU's.");
     app.add_flag("--quiet", s.quiet, "no progress");
     CLI11_PARSE(app, argc, argv);
     if (s.reduce.empty()) s.reduce = {"umap"};

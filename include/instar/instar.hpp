@@ -21,6 +21,7 @@
 #include "instar/core/resample.hpp"
 #include "instar/core/tensor.hpp"
 #include "instar/core/tensor_view.hpp"
+#include "instar/core/transfer.hpp"
 #include "instar/core/version.hpp"
 
 #include "instar/ops/adamw.hpp"
@@ -53,6 +54,7 @@
 #include "instar/nn/bert_io.hpp"
 #include "instar/nn/clip.hpp"
 #include "instar/nn/clip_io.hpp"
+#include "instar/nn/clip_towers.hpp"
 #include "instar/nn/heads.hpp"
 #include "instar/nn/layer_norm.hpp"
 #include "instar/nn/linear.hpp"

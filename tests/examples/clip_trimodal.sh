@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # clip_trimodal as a user meets it: training on simulated specimens, resuming, scoring, retrieval, embedding, real input, bad input.
 #
-#     tests/examples/clip_trimodal.sh PATH/TO/clip_trimodal
+#     tests/examples/clip_trimodal.sh PATH/TO/clip_trimodal [PATH/TO/clip_trimodal_emulated]
 set -uo pipefail
 
 # shellcheck source=tests/support/checks.sh
-source "$(dirname "$0")/../support/checks.sh" "$1"
+source "$(dirname "$0")/../support/checks.sh" "$@"
 
 shape=(--output-dim 16 --image-size 16 --max-len 330 --log-interval 1 --quiet)
 small=(--n-specimens 2000 "${shape[@]}" --batch-size 64 --epochs 1)
@@ -55,6 +55,25 @@ wait "$pid"
 check "an interrupted run keeps a checkpoint" test -e cut/checkpoint.safetensors
 check "resume" "$program" train "${long[@]}" --out cut
 check "the resumed run equals the uninterrupted one" cmp whole/model.safetensors cut/model.safetensors
+
+refuses "a device that the program was not built for" "--device emulated: this program was built without it" "$program" train --metadata run/simulated.csv --images run --out o --device emulated
+
+# The emulated device: the same losses, the same vectors.
+if [[ -n $emulated ]]; then
+    simulate=(--n-specimens 500 --modalities dna text --output-dim 12 --k-mer 3 --max-len 30 --text-length 6 --batch-size 64 --epochs 1 --log-interval 1 --quiet)
+    check "a few specimens" "$program" train --out few "${simulate[@]}" --no-unaligned
+    tiny=("${simulate[@]}" --metadata few/simulated.csv)
+    for device in cpu emulated; do
+        check "train on $device" "$emulated" train "${tiny[@]}" --device $device --out $device
+        check "  SigLIP, adapters, in pieces" "$emulated" train "${tiny[@]}" --no-unaligned --loss siglip --lora-rank 2 --chunk 24 --device $device --out $device/lora
+        check "  embed" "$emulated" embed --model cpu --metadata few/simulated.csv --quiet --device $device --out $device/vectors
+    done
+    check "the losses of both" same_losses cpu/log.jsonl emulated/log.jsonl
+    check "  of SigLIP with adapters" same_losses cpu/lora/log.jsonl emulated/lora/log.jsonl
+    for m in dna text; do check "$m vectors of both" same_numbers cpu/vectors/$m.npy emulated/vectors/$m.npy; done
+    check "a model of the device in the program without one" "$program" embed --model emulated --metadata few/simulated.csv --quiet --out o
+    refuses "a ResNet as image tower there" "runs on the CPU alone" "$emulated" train --metadata run/simulated.csv --images run --no-unaligned "${small[@]}" --out o --device emulated
+fi
 
 refuses "metadata without pictures" "--metadata needs --images" "$program" train --metadata run/simulated.csv --out o --quiet
 refuses "a root without pictures" "none of the pictures below /nowhere can be read" "$program" train --metadata run/simulated.csv --images /nowhere --out o --quiet

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # dna_barcode as a user meets it, on a few simulated specimens: training, resuming, probing, predicting, bad input.
 #
-#     tests/examples/dna_barcode.sh PATH/TO/dna_barcode
+#     tests/examples/dna_barcode.sh PATH/TO/dna_barcode [PATH/TO/dna_barcode_emulated]
 #
 # Prints one line a check; exits 1 when any failed.
 set -uo pipefail
 
 # shellcheck source=tests/support/checks.sh
-source "$(dirname "$0")/../support/checks.sh" "$1"
+source "$(dirname "$0")/../support/checks.sh" "$@"
 
 small=(--n-layers 1 --d-model 32 --n-heads 2 --epochs 2 --batch-size 32 --quiet)
 long=(--n-layers 1 --d-model 32 --n-heads 2 --epochs 100 --batch-size 32 --quiet)  # seconds, so that a signal finds it at work
@@ -75,4 +75,40 @@ refuses "a config that disagrees with the tensors" "do not fit the model" "$prog
 refuses "a stride other than k" "stride" "$program" pretrain --metadata sim.csv --out o --stride 2 "${small[@]}"
 check "another interrupted run" interrupt_once other --seed 1
 refuses "a checkpoint of another run" "is of another run" "$program" pretrain --metadata sim.csv --out other "${long[@]}" --seed 2
+refuses "a device that the program was not built for" "--device emulated: this program was built without it" "$program" pretrain --metadata sim.csv --out o --device emulated
+
+# The emulated device: the same losses, the same embeddings, the same files.
+if [[ -n $emulated ]]; then
+    tiny=(--metadata sim.csv --n-layers 1 --d-model 16 --n-heads 2 --k-mer 3 --max-len 90 --batch-size 32 --log-interval 1 --quiet)
+    step=(--epochs 1 --batch-size 16 --log-interval 1 --quiet)
+    for device in cpu emulated; do
+        check "pretrain on $device" "$emulated" pretrain "${tiny[@]}" --epochs 2 --dropout 0.1 --out "$device/pre" --device $device
+        check "  finetune" "$emulated" finetune --metadata sim.csv --model cpu/pre --out "$device/fine" "${step[@]}" --save-best-model --device $device
+        check "  metric" "$emulated" metric --metadata sim.csv --model cpu/pre --out "$device/metric" "${step[@]}" --device $device
+        check "  embed" "$emulated" embed --model cpu/metric --input some.fasta --out "$device/x.npy" --device $device
+        check "  predict" "$emulated" predict --model cpu/fine --input some.fasta --out "$device/predictions.tsv" --device $device
+    done
+    check "the device is named, and what stays on the CPU" bash -c "'$emulated' embed --model cpu/pre --input some.fasta --out o.npy --device emulated 2>&1 | grep -q 'networks run on emulated .*; on the CPU: tokens'"
+    for run in pre fine metric; do check "$run: the losses of both" same_losses cpu/$run/log.jsonl emulated/$run/log.jsonl; done
+    check "  the best epoch's model is the trained one" cmp emulated/fine/model.safetensors emulated/fine/best/model.safetensors
+    check "embeddings of both" same_numbers cpu/x.npy emulated/x.npy
+    check "a model of the device in the program without one" "$program" embed --model emulated/metric --input some.fasta --out o.npy
+    # Interrupted on the device; resumed there with the bits of an uninterrupted run, and on the CPU.
+    check "an uninterrupted run" "$emulated" pretrain "${tiny[@]}" --epochs 6 --out whole --device emulated
+    "$emulated" pretrain "${tiny[@]}" --epochs 6 --out cut --device emulated >/dev/null 2>&1 &
+    pid=$!
+    for _ in $(seq 1 600); do
+        [[ -s cut/log.jsonl ]] && break
+        sleep 0.05
+    done
+    kill -INT "$pid" 2>/dev/null
+    wait "$pid"
+    cp -r cut cut_cpu
+    check "an interrupted one keeps a checkpoint" test -e cut/checkpoint.safetensors
+    check "  resumed on the device" "$emulated" pretrain "${tiny[@]}" --epochs 6 --out cut --device emulated
+    check "  it equals the uninterrupted one" cmp whole/model.safetensors cut/model.safetensors
+    check "  resumed on the CPU" "$program" pretrain "${tiny[@]}" --epochs 6 --out cut_cpu
+    check "  its losses are those of the device" same_losses whole/log.jsonl cut_cpu/log.jsonl
+    refuses "cuda, of which it has none" "--device cuda: this program was built without it" "$emulated" pretrain "${tiny[@]}" --out o --device cuda
+fi
 exit $failed

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # image_classifier as a user meets it: folders and tables of small made-up pictures, training, resuming, scoring, embedding, bad input.
 #
-#     tests/examples/image_classifier.sh PATH/TO/image_classifier
+#     tests/examples/image_classifier.sh PATH/TO/image_classifier [PATH/TO/image_classifier_emulated]
 set -uo pipefail
 
 # shellcheck source=tests/support/checks.sh
-source "$(dirname "$0")/../support/checks.sh" "$1"
+source "$(dirname "$0")/../support/checks.sh" "$@"
 
 # Two kinds of picture, 24 × 30 noise about a red and a green: FILE RED GREEN SEED
 picture() {
@@ -48,6 +48,24 @@ else
     check "out of an archive, or refused by a build without libzip" grep -q "this build has no libzip" zip_log
 fi
 refuses "an archive without a table" "archives need --labels or --metadata" "$program" train --images photos.zip --out o
+
+refuses "a device that the program was not built for" "--device emulated: this program was built without it" "$program" train --images photos --out o --device emulated
+
+# The emulated device: the same losses, the same features.
+if [[ -n $emulated ]]; then
+    tiny=(--images photos --model vit_tiny --image-size 16 --crop-size 16 --batch-size 6 --epochs 1 --optimizer AdamW --lr 1e-3 --log-interval 1 --no-baseline --quiet)
+    for device in cpu emulated; do
+        check "train on $device" "$emulated" train "${tiny[@]}" --device $device --out $device
+        check "  focal loss, weighted" "$emulated" train --labels labels.tsv "${tiny[@]}" --loss Focal --class-weights sqrt --device $device --out $device/focal
+        check "  embed" "$emulated" embed --model cpu --images photos --split val --quiet --device $device --out $device/x.npy
+    done
+    check "the losses of both" same_losses cpu/log.jsonl emulated/log.jsonl
+    check "  of the focal loss" same_losses cpu/focal/log.jsonl emulated/focal/log.jsonl
+    check "features of both" same_numbers cpu/x.npy emulated/x.npy
+    check "a model of the device in the program without one" "$program" eval --model emulated --images photos --split val --no-baseline --quiet
+    refuses "a ResNet there" "ResNets run on the CPU alone" "$emulated" train --images photos "${small[@]}" --out o --device emulated
+    refuses "SGD there" "--optimizer SGD runs on the CPU alone" "$emulated" train "${tiny[@]}" --optimizer SGD --out o --device emulated
+fi
 
 # The same run twice, once interrupted: the same bits.
 timeout --signal=INT 1 "$program" train --images photos "${small[@]}" --epochs 60 --out resumed >/dev/null 2>&1

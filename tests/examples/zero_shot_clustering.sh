@@ -33,4 +33,6 @@ refuses "no number of clusters" "--n-clusters is needed" "$program" --embeddings
 printf 'a\nb\n' >short.txt
 refuses "labels of another length" "2 labels" "$program" --embeddings x.npy --reduce none --n-clusters 2 --labels short.txt
 refuses "an unknown partition" "no barcode in partition 'tset'" "$program" --metadata sim.csv --kmer 5 --partition tset
+refuses "a device where nothing would run" "nothing here would run there" "$program" --embeddings x.npy --reduce none --n-clusters 2 --device cuda
+refuses "a device that the program was not built for" "--device emulated: this program was built without it" "$program" --metadata sim.csv --model pre --device emulated
 exit $failed

@@ -42,7 +42,7 @@ TEST_CASE("lora: a vision transformer's query and value") {
         nn::vit<double> model({.image_size = 8, .patch_size = 4, .d_model = 8, .n_layers = 2, .n_heads = 2, .d_ff = 12, .n_labels = 5, .init_std = 0.4}, philox{.seed = 1});
         shake(model.parameters(), 1);
         const std::vector<double> before(model.parameters().data(), model.parameters().data() + model.parameters().size());
-        nn::lora<double> adapters(model.layout(), model.parameters(), {.rank = 3, .alpha = alpha, .whole = {"head."}}, philox{.seed = 2});
+        nn::lora<double> adapters(ctx, model.layout(), model.parameters(), {.rank = 3, .alpha = alpha, .whole = {"head."}}, philox{.seed = 2});
         CHECK(adapters.layout().count() == 2 * 2 * (3 * 8 + 8 * 3) + 5 * 8 + 5);
         adapters.merge(ctx);  // B is zero: nothing changes
         CHECK(std::equal(before.begin(), before.end(), model.parameters().data()));
@@ -93,11 +93,11 @@ TEST_CASE("lora: a vision transformer's query and value") {
 TEST_CASE("lora: names of a BERT; what is refused") {
     cpu_context ctx;
     nn::bert<double> model({.vocab_size = 9, .d_model = 8, .n_layers = 1, .n_heads = 2, .d_ff = 12, .max_positions = 6}, philox{.seed = 1});
-    const nn::lora<double> adapters(model.layout(), model.parameters(), {}, philox{.seed = 2});
+    const nn::lora<double> adapters(ctx, model.layout(), model.parameters(), {}, philox{.seed = 2});
     info_of(adapters.layout(), "bert.encoder.layer.0.attention.self.query.w_a.weight");
     info_of(adapters.layout(), "bert.encoder.layer.0.attention.self.value.w_b.weight");
     CHECK(adapters.layout().infos().size() == 4);
-    const auto make = [&](const nn::lora_config& c) { nn::lora<double>(model.layout(), model.parameters(), c, philox{.seed = 2}); };
+    const auto make = [&](const nn::lora_config& c) { nn::lora<double>(ctx, model.layout(), model.parameters(), c, philox{.seed = 2}); };
     CHECK_THROWS_WITH_AS(make({.rank = 0}), "lora: rank must be at least 1, is 0", value_error);
     CHECK_THROWS_WITH_AS(make({.alpha = -1.0}), "lora: alpha must be finite and not negative, is -1.000000", value_error);
     CHECK_THROWS_WITH_AS(make({.whole = {"head."}}), "lora: no parameter's name starts with head.", value_error);

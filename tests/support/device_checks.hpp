@@ -95,6 +95,9 @@ void check_device_flat(cuda_context& ctx, index_t n) {
     ops::residual_dropout_forward<T>(ctx, y, dy, x, drop);
     ops::ref::residual_dropout_forward<T>(y.host, dy.host, x.host, drop);
     CHECK(y.agrees());
+    ops::copy<T>(ctx, y, x);
+    ops::ref::copy<T>(y.host, x.host);
+    CHECK(same_bits(y.fetch().view(), y.host.view()));
     ops::fill<T>(ctx, y, T(0.5f));
     ops::ref::fill<T>(y.host, T(0.5f));
     CHECK(y.agrees());

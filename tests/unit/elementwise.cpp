@@ -78,6 +78,7 @@ TEST_CASE("elementwise names the argument whose shape is wrong") {
     tensor<float, 1> three({3}), four({4});
     CHECK(test::error_text<shape_error>([&] { ops::add<float>(ctx, three, four, three); }) == "add: a has shape [4], expected [3]");
     CHECK(test::error_text<shape_error>([&] { ops::add<float>(ctx, three, three, four); }) == "add: b has shape [4], expected [3]");
+    CHECK(test::error_text<shape_error>([&] { ops::copy<float>(ctx, three, four); }) == "copy: x has shape [4], expected [3]");
     const tensor_view<float, 1> every_other(four.data(), {2}, {2});
     CHECK(test::error_text<shape_error>([&] { ops::fill<float>(ctx, every_other, 1.0f); }) == "fill: y must be contiguous");
     CHECK(test::error_text<shape_error>([&] { ops::scale<float>(ctx, every_other, 1.0f); }) == "scale: y must be contiguous");

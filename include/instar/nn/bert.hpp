@@ -202,6 +202,8 @@ private:
 template <class T, class Memory = host_memory>
 class bert {
 public:
+    using memory = Memory;
+
     /// Parameters initialised as transformers does: N(0, init_std²), LayerNorm 1 and 0, biases 0, padding row 0.
     bert(const bert_config& config, philox rng) requires std::same_as<Memory, host_memory>
         : net_(config), parameters_({net_.layout().size()}) {

@@ -20,6 +20,7 @@
 
 #include "instar/core/philox.hpp"
 #include "instar/core/tensor.hpp"
+#include "instar/core/transfer.hpp"
 
 namespace instar::nn {
 
@@ -118,6 +119,19 @@ void initialise(const parameter_layout& layout, tensor_view<T, 1> values, philox
             std::fill_n(p + info.zero_row * row, row, T(0));
         }
     }
+}
+
+/// The parameters of one model into another of the same configuration: host to the device of ctx, back, or host to host.
+///
+///     nn::bert<float, device_memory> there(model.config());
+///     nn::copy_parameters(ctx, there, model);
+///
+/// Complete when it returns. Throws shape_error when the numbers of parameters differ.
+template <class Context, class To, class From>
+    requires requires(To& to, const From& from) { to.parameters(), from.parameters(); }
+void copy_parameters(Context& ctx, To& to, const From& from) {
+    instar::detail::check_shape("copy_parameters", "from", from.parameters(), {to.parameters().extent(0)});
+    transfer<typename To::memory, typename From::memory>(ctx, to.parameters(), from.parameters());
 }
 
 }  // namespace instar::nn

@@ -196,6 +196,8 @@ private:
 template <class T, class Memory = host_memory>
 class vit {
 public:
+    using memory = Memory;
+
     /// Parameters initialised as timm does: N(0, init_std²) for weights and positions, biases 0.
     vit(const vit_config& config, philox rng) requires std::same_as<Memory, host_memory>
         : net_(config), parameters_({net_.layout().size()}) {

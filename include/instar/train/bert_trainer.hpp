@@ -10,9 +10,13 @@
 //
 // Calling an accumulate_… function several times before update() sums gradients: micro-batches. Nothing is allocated after
 // the first step of a shape. The same bits for any number of threads.
+//
+// On a GPU: a bert<float, device_memory> and a cuda_context. Batches are host memory on either device; the trainer keeps the
+// buffers that they are copied through.
 
 #include <span>
 
+#include "instar/core/transfer.hpp"
 #include "instar/nn/bert.hpp"
 #include "instar/ops/l2_normalize.hpp"
 #include "instar/ops/sup_con.hpp"
@@ -80,37 +84,39 @@ inline void mask_tokens(masked_batch& into, tensor_view<const std::int32_t, 2> i
 }
 
 /// Forward, backward and update of one model. Holds its gradients, activations and optimiser; the model must outlive it.
-template <class T>
+/// ids, masks, targets and labels that come as arguments are host memory, whatever the model's.
+template <class T, class Memory = host_memory>
 class bert_trainer {
 public:
-    explicit bert_trainer(nn::bert<T>& model, optim::adamw_config config = {})
+    explicit bert_trainer(nn::bert<T, Memory>& model, optim::adamw_config config = {})
         : model_(model), gradients_(model.make_gradients()), optimiser_(model.layout().size(), config) {}
 
-    nn::bert<T>& model() noexcept { return model_; }
+    nn::bert<T, Memory>& model() noexcept { return model_; }
     tensor_view<T, 1> gradients() noexcept { return gradients_.view(); }
-    optim::adamw<T>& optimiser() noexcept { return optimiser_; }
+    optim::adamw<T, Memory>& optimiser() noexcept { return optimiser_; }
     std::size_t bytes() const noexcept {
-        return activations_.bytes() + head_.committed_bytes() + 4 * static_cast<std::size_t>(model_.layout().size()) * sizeof(T);
+        return activations_.bytes() + head_.committed_bytes() + ids_.bytes() + mask_.bytes() + targets_.bytes() + weights_.bytes() +
+               4 * static_cast<std::size_t>(model_.layout().size()) * sizeof(T);
     }
 
     /// Masked tokens: the classifier sees dropout(hidden) of every token. Returns this batch's share of the loss.
     template <class Context>
     double accumulate_mlm(Context& ctx, const masked_batch& batch, tensor_view<const std::uint8_t, 2> mask, double denominator, philox rng) {
-        auto hidden = model_.forward(ctx, activations_, batch.ids.view(), mask, {.training = true, .rng = rng});
+        auto hidden = model_.forward(ctx, activations_, ids_(ctx, batch.ids.view()), mask_(ctx, mask), {.training = true, .rng = rng});
         const index_t n_rows = hidden.extent(0) * hidden.extent(1), d = hidden.extent(2);
         auto x = hidden.template reshape<2>({n_rows, d});
         const ops::dropout_options drop{model_.config().dropout, rng.fork(1)};
         auto dropped = x.template reshape<1>({n_rows * d});
         // The hidden states are not needed below this point as they were: the last LayerNorm's backward reads its input.
         if (drop.p > 0) ops::dropout_forward<T>(ctx, dropped, dropped, drop);
-        auto d_hidden = nn::bert<T>::d_hidden_buffer(activations_);
+        auto d_hidden = nn::bert<T, Memory>::d_hidden_buffer(activations_);
         auto dx = d_hidden.template reshape<2>({n_rows, d});
-        head_memory([&](arena<>& memory) { return memory.take<accumulator_t<T>>({n_rows}); }, loss_);
-        nn::linear_cross_entropy(ctx, model_.network().classifier(), values(), gradients_.view(), loss_, dx, x, batch.targets.view(),
-                                 batch.weights.view(), {.denominator = denominator}, activations_.scratch());
+        head_memory([&](arena<Memory>& memory) { return memory.template take<accumulator_t<T>>({n_rows}); }, loss_);
+        nn::linear_cross_entropy(ctx, model_.network().classifier(), values(), gradients_.view(), loss_, dx, x, targets_(ctx, batch.targets.view()),
+                                 weights_(ctx, batch.weights.view()), {.denominator = denominator}, activations_.scratch());
         if (drop.p > 0) ops::dropout_backward<T>(ctx, flat(dx), flat(dx), drop);
         model_.backward(ctx, gradients_.view(), activations_, d_hidden);
-        return sum(loss_);
+        return sum(ctx, loss_);
     }
 
     /// Sequence classes: the classifier sees the pooled (then dropped) hidden states; targets < 0 do not count.
@@ -118,13 +124,13 @@ public:
     double accumulate_classification(Context& ctx, tensor_view<const std::int32_t, 2> ids, tensor_view<const std::uint8_t, 2> mask,
                                      tensor_view<const std::int32_t, 1> targets, ops::pooling pooling, ops::cross_entropy_options options,
                                      philox rng, bool freeze_encoder = false) {
-        auto hidden = model_.forward(ctx, activations_, ids, mask, {.training = true, .rng = rng});
+        auto hidden = model_.forward(ctx, activations_, ids_(ctx, ids), mask_(ctx, mask), {.training = true, .rng = rng});
         take_pooled(ids.extent(0));
-        ops::sequence_pool_forward<T>(ctx, pooled_, hidden, mask, pooling);
-        nn::linear_cross_entropy(ctx, model_.network().classifier(), values(), gradients_.view(), loss_, d_pooled_, pooled_, targets, {}, options,
-                                 activations_.scratch());
-        if (!freeze_encoder) backward_pooled(ctx, mask, pooling);
-        return sum(loss_);
+        ops::sequence_pool_forward<T>(ctx, pooled_, hidden, activations_.mask, pooling);
+        nn::linear_cross_entropy(ctx, model_.network().classifier(), values(), gradients_.view(), loss_, d_pooled_, pooled_, targets_(ctx, targets), {},
+                                 options, activations_.scratch());
+        if (!freeze_encoder) backward_pooled(ctx, pooling);
+        return sum(ctx, loss_);
     }
 
     /// Supervised contrast (ops/sup_con.hpp) of the pooled, normalised hidden states under several label ranks at once.
@@ -134,19 +140,19 @@ public:
                               std::span<const tensor_view<const std::int32_t, 1>> rank_labels, std::span<const double> rank_weights,
                               ops::pooling pooling, double temperature, philox rng) {
         const index_t n = ids.extent(0);
-        auto hidden = model_.forward(ctx, activations_, ids, mask, {.training = true, .rng = rng});
+        auto hidden = model_.forward(ctx, activations_, ids_(ctx, ids), mask_(ctx, mask), {.training = true, .rng = rng});
         take_pooled(n);
-        ops::sequence_pool_forward<T>(ctx, pooled_, hidden, mask, pooling);
+        ops::sequence_pool_forward<T>(ctx, pooled_, hidden, activations_.mask, pooling);
         ops::l2_normalize_forward<T>(ctx, unit_, inv_norm_, pooled_);
         ops::fill<T>(ctx, flat(d_pooled_), T(0));
         double total = 0.0;
         for (std::size_t r = 0; r < rank_labels.size(); ++r) {
             const double anchors = static_cast<double>(std::max<index_t>(anchors_with_positive(rank_labels[r]), 1));
-            ops::sup_con<T>(ctx, loss_, d_pooled_, unit_, rank_labels[r], {.temperature = temperature, .denominator = anchors / rank_weights[r]});
-            total += sum(loss_);
+            ops::sup_con<T>(ctx, loss_, d_pooled_, unit_, targets_(ctx, rank_labels[r]), {.temperature = temperature, .denominator = anchors / rank_weights[r]});
+            total += sum(ctx, loss_);
         }
         ops::l2_normalize_backward<T>(ctx, d_pooled_, d_pooled_, unit_, inv_norm_);
-        backward_pooled(ctx, mask, pooling);
+        backward_pooled(ctx, pooling);
         return total;
     }
 
@@ -160,7 +166,9 @@ public:
 private:
     tensor_view<const T, 1> values() const { return std::as_const(model_).parameters(); }
     static tensor_view<T, 1> flat(const tensor_view<T, 2>& v) { return v.template reshape<1>({v.size()}); }
-    static double sum(const tensor_view<accumulator_t<T>, 1>& v) {
+    template <class Context>
+    double sum(Context& ctx, const tensor_view<accumulator_t<T>, 1>& loss) {
+        const auto v = loss_here_(ctx, loss);
         double s = 0.0;
         for (index_t i = 0; i < v.extent(0); ++i) s += static_cast<double>(v(i));
         return s;
@@ -186,11 +194,11 @@ private:
     void take_pooled(index_t n) {
         const index_t d = model_.config().d_model;
         const auto take = [&] {
-            pooled_ = head_.take<T>({n, d});
-            unit_ = head_.take<T>({n, d});
-            d_pooled_ = head_.take<T>({n, d});
-            inv_norm_ = head_.take<accumulator_t<T>>({n});
-            loss_ = head_.take<accumulator_t<T>>({n});
+            pooled_ = head_.template take<T>({n, d});
+            unit_ = head_.template take<T>({n, d});
+            d_pooled_ = head_.template take<T>({n, d});
+            inv_norm_ = head_.template take<accumulator_t<T>>({n});
+            loss_ = head_.template take<accumulator_t<T>>({n});
         };
         head_.measure();
         take();
@@ -198,19 +206,24 @@ private:
         take();
     }
     template <class Context>
-    void backward_pooled(Context& ctx, tensor_view<const std::uint8_t, 2> mask, ops::pooling pooling) {
-        auto d_hidden = nn::bert<T>::d_hidden_buffer(activations_);
-        ops::sequence_pool_backward<T>(ctx, d_hidden, d_pooled_, mask, pooling);
+    void backward_pooled(Context& ctx, ops::pooling pooling) {
+        auto d_hidden = nn::bert<T, Memory>::d_hidden_buffer(activations_);
+        ops::sequence_pool_backward<T>(ctx, d_hidden, d_pooled_, activations_.mask, pooling);
         model_.backward(ctx, gradients_.view(), activations_, d_hidden);
     }
 
-    nn::bert<T>& model_;
-    tensor<T, 1> gradients_;
-    optim::adamw<T> optimiser_;
-    nn::bert_activations<T> activations_;
-    arena<> head_;
+    nn::bert<T, Memory>& model_;
+    tensor<T, 1, Memory> gradients_;
+    optim::adamw<T, Memory> optimiser_;
+    nn::bert_activations<T, Memory> activations_;
+    arena<Memory> head_;
     tensor_view<T, 2> pooled_, unit_, d_pooled_;
     tensor_view<accumulator_t<T>, 1> inv_norm_, loss_;
+    device_input<std::int32_t, 2, Memory> ids_;
+    device_input<std::uint8_t, 2, Memory> mask_;
+    device_input<std::int32_t, 1, Memory> targets_;
+    device_input<float, 1, Memory> weights_;
+    host_output<accumulator_t<T>, 1, Memory> loss_here_;
 };
 
 }  // namespace instar::train
