@@ -12,7 +12,9 @@ template kmeans_result kmeans<float>(cuda_context&, in_view<float, 2>, const kme
 template kmeans_result kmeans<float>(cuda_context&, in_view<float, 2>, in_view<float, 2>, kmeans_options);
 template tensor<std::int32_t, 1> kmeans_predict<float>(cuda_context&, in_view<float, 2>, in_view<float, 2>);
 template knn_result knn<float>(cuda_context&, in_view<float, 2>, in_view<float, 2>, knn_options);
-template std::vector<double> silhouette_samples<float>(cuda_context&, in_view<float, 2>, std::span<const std::int32_t>, silhouette_metric);
-template double silhouette_score<float>(cuda_context&, in_view<float, 2>, std::span<const std::int32_t>, silhouette_metric);
+template std::vector<double> silhouette_samples<float>(cuda_context&, in_view<float, 2>, std::span<const std::int32_t>,
+                                                       silhouette_metric);
+template double silhouette_score<float>(cuda_context&, in_view<float, 2>, std::span<const std::int32_t>,
+                                        silhouette_metric);
 
 }  // namespace instar::cluster

@@ -29,7 +29,8 @@ std::vector<double> plain_ward(tensor_view<const float, 2> x) {
         for (std::size_t i = 0; i < sum.size(); ++i) {
             for (std::size_t j = i + 1; j < sum.size(); ++j) {
                 double squares = 0.0;
-                for (std::size_t c = 0; c < sum[i].size(); ++c) squares += std::pow(sum[i][c] / size[i] - sum[j][c] / size[j], 2);
+                for (std::size_t c = 0; c < sum[i].size(); ++c)
+                    squares += std::pow(sum[i][c] / size[i] - sum[j][c] / size[j], 2);
                 const double distance = squares * 2.0 * size[i] * size[j] / (size[i] + size[j]);
                 if (distance < least) least = distance, a = i, b = j;
             }
@@ -47,7 +48,8 @@ std::vector<double> plain_ward(tensor_view<const float, 2> x) {
 bool same_partition(const tensor<std::int32_t, 1>& a, const tensor<std::int32_t, 1>& b) {
     std::map<std::int32_t, std::int32_t> forth, back;
     for (index_t i = 0; i < a.size(); ++i) {
-        if (forth.emplace(a(i), b(i)).first->second != b(i) || back.emplace(b(i), a(i)).first->second != a(i)) return false;
+        if (forth.emplace(a(i), b(i)).first->second != b(i) || back.emplace(b(i), a(i)).first->second != a(i))
+            return false;
     }
     return true;
 }
@@ -56,7 +58,8 @@ bool same_partition(const tensor<std::int32_t, 1>& a, const tensor<std::int32_t,
 
 TEST_CASE("agglomerative on the emulated device makes the CPU's tree") {
     cuda_context ctx;
-    for (const auto& o : {cluster::agglomerative_options{}, {.linkage = linkage::average, .metric = linkage_metric::sqeuclidean},
+    for (const auto& o : {cluster::agglomerative_options{},
+                          {.linkage = linkage::average, .metric = linkage_metric::sqeuclidean},
                           {.linkage = linkage::average, .metric = linkage_metric::cosine}}) {
         test::check_device_agglomerative(ctx, test::clouds(1, 3, 1, 0.2f, 1), o);
         test::check_device_agglomerative(ctx, test::clouds(2, 3, 1, 0.2f, 1), o);
@@ -70,7 +73,8 @@ TEST_CASE("agglomerative on the emulated device, ward: heights as a plain search
     const auto x = test::clouds(60, 4, 7, 0.5f, 4);
     const auto tree = cluster::agglomerative(ctx, x);
     const auto expected = plain_ward(x);
-    for (index_t m = 0; m < tree.n_merges(); ++m) CHECK(tree.height(m) == doctest::Approx(expected[static_cast<std::size_t>(m)]).epsilon(1e-10));
+    for (index_t m = 0; m < tree.n_merges(); ++m)
+        CHECK(tree.height(m) == doctest::Approx(expected[static_cast<std::size_t>(m)]).epsilon(1e-10));
 }
 
 TEST_CASE("agglomerative on the emulated device gives the same bits in every thread order") {
@@ -94,6 +98,23 @@ TEST_CASE("agglomerative on the emulated device tells apart what float products 
     }
 }
 
+TEST_CASE("agglomerative on the emulated device: one slice of many tiles, whose limits turn most clusters away") {
+    cuda_context ctx;
+    cpu_context cpu;
+    for (const float spread : {0.3f, 1e-3f}) {
+        const auto x = test::clouds(520, 6, 40, spread, 10);
+        const auto squares = cluster::cuda::row_squares<float>(ctx, "test", x.view());
+        for (const bool ward : {true, false}) {
+            const auto expected =
+                ward ? cluster::agglomerative(cpu, x)
+                     : cluster::agglomerative(cpu, x,
+                                              {.linkage = linkage::average, .metric = linkage_metric::sqeuclidean});
+            test::check_same_tree(
+                cluster::cuda::agglomerate_means<float>(ctx, "test", x.view(), squares, ward, false, {}, 1), expected);
+        }
+    }
+}
+
 TEST_CASE("agglomerative on the emulated device: rows that coincide merge first, at 0") {
     cuda_context ctx;
     cpu_context cpu;
@@ -103,7 +124,8 @@ TEST_CASE("agglomerative on the emulated device: rows that coincide merge first,
     }
     x(3, 0) = 0.0f, x(26, 0) = -0.0f;
     for (index_t c = 1; c < 4; ++c) x(26, c) = x(3, c);
-    for (const auto& o : {cluster::agglomerative_options{}, {.linkage = linkage::average, .metric = linkage_metric::sqeuclidean}}) {
+    for (const auto& o :
+         {cluster::agglomerative_options{}, {.linkage = linkage::average, .metric = linkage_metric::sqeuclidean}}) {
         const auto found = cluster::agglomerative(ctx, x, o), expected = cluster::agglomerative(cpu, x, o);
         index_t n_zero = 0;
         for (index_t m = 0; m < found.n_merges(); ++m) {
@@ -112,7 +134,8 @@ TEST_CASE("agglomerative on the emulated device: rows that coincide merge first,
             n_zero += found.height(m) == 0.0;
         }
         CHECK(n_zero >= 60);
-        for (const index_t k : {1, 5, 20, 40}) CHECK(same_partition(found.cut({.n_clusters = k}), expected.cut({.n_clusters = k})));
+        for (const index_t k : {1, 5, 20, 40})
+            CHECK(same_partition(found.cut({.n_clusters = k}), expected.cut({.n_clusters = k})));
     }
     tensor<float, 2> same({200, 3});
     for (float& v : same) v = 0.1f;
@@ -150,13 +173,17 @@ TEST_CASE("agglomerative on the emulated device tells its progress, and refuses 
         return on_device;
     };
     CHECK(both(tensor<float, 2>({0, 3}).view(), {}) != "");
-    CHECK(both(x, {.metric = linkage_metric::cosine}) == "agglomerative: ward linkage needs the euclidean metric, not cosine");
+    CHECK(both(x, {.metric = linkage_metric::cosine}) ==
+          "agglomerative: ward linkage needs the euclidean metric, not cosine");
     CHECK(test::error_text<memory_error>([&] { (void)cluster::agglomerative(ctx, x, {.memory_limit = 1000}); }) ==
           "agglomerative: ward linkage of 40 points needs 13920 bytes; 1000 are allowed (memory_limit)");
-    CHECK(test::error_text<value_error>([&] { (void)cluster::agglomerative(ctx, x, {.linkage = linkage::complete}); }) ==
-          "agglomerative: complete linkage with the euclidean metric needs a matrix of distances or a spanning tree, and runs on the CPU alone");
+    CHECK(
+        test::error_text<value_error>([&] { (void)cluster::agglomerative(ctx, x, {.linkage = linkage::complete}); }) ==
+        "agglomerative: complete linkage with the euclidean metric needs a matrix of distances or a spanning tree, and "
+        "runs on the CPU alone");
     for (index_t c = 0; c < 3; ++c) x(4, c) = 0.0f;
-    CHECK(both(x, {.linkage = linkage::average, .metric = linkage_metric::cosine}) == "agglomerative: x row 4 is zero, its cosine undefined");
+    CHECK(both(x, {.linkage = linkage::average, .metric = linkage_metric::cosine}) ==
+          "agglomerative: x row 4 is zero, its cosine undefined");
     x(5, 1) = std::numeric_limits<float>::quiet_NaN();
     CHECK(both(x, {}) == "agglomerative: x row 5, column 1 is not finite");
 }

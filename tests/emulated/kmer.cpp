@@ -8,7 +8,8 @@ using namespace instar;
 TEST_CASE("kmer on the emulated device gives the CPU's tokens for every option") {
     cuda_context ctx;
     for (const int k : {1, 2, 4, 5, 8, 12}) {
-        for (const bool tokenize_n : {false, true}) test::check_device_kmer(ctx, {.k = k, .max_length = 61, .tokenize_n = tokenize_n}, 23);
+        for (const bool tokenize_n : {false, true})
+            test::check_device_kmer(ctx, {.k = k, .max_length = 61, .tokenize_n = tokenize_n}, 23);
     }
     test::check_device_kmer(ctx, {.k = 4, .max_length = 660}, 9);
 }
@@ -40,11 +41,13 @@ TEST_CASE("kmer on the emulated device: a negative offset counts as 0, and what 
     CHECK(ids(0, 1) == tokenizer.id("GT"));
     CHECK(test::error_text<shape_error>([&] { tokenizer.encode_into(ctx, letters, begins, {}, wrong, mask); }) ==
           "kmer::encode_into: ids has shape [1, 3], expected [1, 2]");
-    CHECK(test::error_text<shape_error>([&] { tokenizer.encode_into(ctx, letters, begins.view().rows(0, 1), {}, ids, mask); }) ==
-          "kmer::encode_into: begins has shape [1], expected [2]");
+    CHECK(test::error_text<shape_error>([&] {
+              tokenizer.encode_into(ctx, letters, begins.view().rows(0, 1), {}, ids, mask);
+          }) == "kmer::encode_into: begins has shape [1], expected [2]");
     const std::vector<std::string> two{"ACGT", "AC"};
     const std::vector<int> one{0}, negative{0, -1};
-    CHECK(test::error_text<value_error>([&] { (void)tokenizer.encode(ctx, two, {.offsets = one}); }) == "kmer::encode_into: 1 offsets for 2 barcodes");
+    CHECK(test::error_text<value_error>([&] { (void)tokenizer.encode(ctx, two, {.offsets = one}); }) ==
+          "kmer::encode_into: 1 offsets for 2 barcodes");
     CHECK(test::error_text<value_error>([&] { (void)tokenizer.encode(ctx, two, {.offsets = negative}); }) ==
           "kmer::encode_into: offset 1 is negative: -1");
 }

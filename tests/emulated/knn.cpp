@@ -68,7 +68,8 @@ TEST_CASE("knn on the emulated device does not depend on how the search is cut")
     for (const index_t k : {3, 150}) {
         const auto expected = cluster::knn(cpu, q, r, {.k = k});
         test::check_same_neighbours(cluster::cuda::knn_search<float>(ctx, q.view(), r.view(), {.k = k}, 1), expected);
-        test::check_same_neighbours(cluster::cuda::knn_search<float>(ctx, q.view(), r.view(), {.k = k}, 4, 1), expected);
+        test::check_same_neighbours(cluster::cuda::knn_search<float>(ctx, q.view(), r.view(), {.k = k}, 4, 1),
+                                    expected);
     }
 }
 
@@ -105,14 +106,22 @@ TEST_CASE("knn on the emulated device tells apart what float products cannot") {
         }
     }
     for (const metric m : {metric::euclidean, metric::cosine}) test::check_device_knn(ctx, x, x, {.k = 3, .metric = m});
+    // One slice of many tiles: most distances are within the products' rounding, and what they turn away is gone.
+    cpu_context cpu;
+    const auto y = test::clouds(640, 6, 12, 3e-4f, 12);
+    for (const metric m : k_metrics) {
+        const cluster::knn_options o{.k = 2, .metric = m, .exclude_self = true};
+        test::check_same_neighbours(cluster::cuda::knn_search<float>(ctx, y.view(), y.view(), o, 1),
+                                    cluster::knn(cpu, y, y, o));
+    }
     // Norms near both ends of float.
     for (const float scale : {1e-30f, 1e30f}) {
-        auto y = test::clouds(150, 4, 10, 0.3f, 9);
-        for (float& v : y) v *= scale;
+        auto z = test::clouds(150, 4, 10, 0.3f, 9);
+        for (float& v : z) v *= scale;
         for (const metric m : k_metrics) {
             // The tolerance of distances is absolute near 0: indices alone.
-            cpu_context cpu;
-            const auto found = cluster::knn(ctx, y, y, {.k = 5, .metric = m}), expected = cluster::knn(cpu, y, y, {.k = 5, .metric = m});
+            const auto found = cluster::knn(ctx, z, z, {.k = 5, .metric = m}),
+                       expected = cluster::knn(cpu, z, z, {.k = 5, .metric = m});
             CHECK(test::same_bits(found.index.view(), expected.index.view()));
         }
     }
@@ -131,8 +140,8 @@ TEST_CASE("knn on the emulated device takes rows without columns, and no queries
 TEST_CASE("knn on the emulated device refuses what the CPU refuses, in its words") {
     cuda_context ctx;
     cpu_context cpu;
-    auto x = test::clouds(20, 3, 2, 0.3f, 1), y = test::clouds(10, 3, 2, 0.3f, 2), bad = test::clouds(20, 3, 2, 0.3f, 1),
-         zero = test::clouds(20, 3, 2, 0.3f, 1);
+    auto x = test::clouds(20, 3, 2, 0.3f, 1), y = test::clouds(10, 3, 2, 0.3f, 2),
+         bad = test::clouds(20, 3, 2, 0.3f, 1), zero = test::clouds(20, 3, 2, 0.3f, 1);
     const tensor<float, 2> wide({20, 4});
     bad(7, 2) = std::numeric_limits<float>::quiet_NaN();
     for (index_t c = 0; c < 3; ++c) zero(4, c) = 0.0f;
@@ -144,7 +153,8 @@ TEST_CASE("knn on the emulated device refuses what the CPU refuses, in its words
     };
     CHECK(both(x, wide, {}) == "knn: references have shape [20, 4], expected [n, 3]");
     CHECK(both(x, y, {.k = 11}) == "knn: k is 11, must be between 1 and the 10 references");
-    CHECK(both(x, y, {.exclude_self = true}) == "knn: exclude_self needs as many queries as references, there are 20 and 10");
+    CHECK(both(x, y, {.exclude_self = true}) ==
+          "knn: exclude_self needs as many queries as references, there are 20 and 10");
     CHECK(both(bad, y, {}) == "knn: queries row 7, column 2 is not finite");
     CHECK(both(y, bad, {}) == "knn: references row 7, column 2 is not finite");
     CHECK(both(y, zero, {.metric = metric::cosine}) == "knn: references row 4 is zero, its cosine undefined");

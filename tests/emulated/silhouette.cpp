@@ -42,7 +42,8 @@ TEST_CASE("silhouette on the emulated device: points that coincide, no columns, 
     };
     using metric = cluster::silhouette_metric;
     const std::vector<std::int32_t> one(70, 4), few(3, 1);
-    CHECK(both(one, metric::euclidean) == "silhouette_score: 1 clusters among 70 points; between 2 and one less than the points are needed");
+    CHECK(both(one, metric::euclidean) ==
+          "silhouette_score: 1 clusters among 70 points; between 2 and one less than the points are needed");
     CHECK(both(few, metric::euclidean) == "silhouette_score: 3 labels for points of shape [70, 2]");
     x(9, 0) = x(9, 1) = 0.0f;
     CHECK(both(labels, metric::cosine) == "silhouette_score: row 9 is zero, its cosine undefined");

@@ -14,7 +14,8 @@ TEST_CASE("gpu knn equals the CPU's") {
 
 TEST_CASE("gpu kmeans equals the CPU's") {
     cuda_context ctx;
-    for (const std::uint64_t seed : {1u, 2u, 3u}) test::check_device_kmeans(ctx, test::clouds(128, 9, 7, 0.6f, seed), {.n_clusters = 7, .seed = seed});
+    for (const std::uint64_t seed : {1u, 2u, 3u})
+        test::check_device_kmeans(ctx, test::clouds(128, 9, 7, 0.6f, seed), {.n_clusters = 7, .seed = seed});
     test::check_device_kmeans_from_rows(ctx, test::clouds(20'000, 50, 300, 0.1f, 4), 300);
 }
 TEST_CASE("gpu kmeans gives the same bits on every run, and more clusters less inertia") {
@@ -31,7 +32,8 @@ TEST_CASE("gpu agglomerative equals the CPU's") {
     cuda_context ctx;
     using namespace cluster;
     test::check_device_agglomerative(ctx, test::clouds(10'000, 50, 200, 0.2f, 6), {});
-    test::check_device_agglomerative(ctx, test::clouds(3000, 20, 40, 0.3f, 7), {.linkage = linkage::average, .metric = linkage_metric::cosine});
+    test::check_device_agglomerative(ctx, test::clouds(3000, 20, 40, 0.3f, 7),
+                                     {.linkage = linkage::average, .metric = linkage_metric::cosine});
 }
 TEST_CASE("gpu silhouettes are the CPU's") {
     cuda_context ctx;

@@ -43,7 +43,8 @@ private:
 
 /// n rows around n_centres points of [−1, 1)^d, `spread` away from them.
 inline tensor<float, 2> clouds(index_t n, index_t d, index_t n_centres, float spread, std::uint64_t seed) {
-    const auto centres = random_tensor<float, 2>({n_centres, d}, seed), noise = random_tensor<float, 2>({n, d}, seed + 1);
+    const auto centres = random_tensor<float, 2>({n_centres, d}, seed),
+               noise = random_tensor<float, 2>({n, d}, seed + 1);
     tensor<float, 2> x({n, d});
     for (index_t i = 0; i < n; ++i) {
         for (index_t c = 0; c < d; ++c) x(i, c) = centres(i % n_centres, c) + spread * noise(i, c);
@@ -81,8 +82,10 @@ inline void check_device_knn(cuda_context& ctx, tensor_view<const float, 2> q, t
 
 /// Every metric, on rows from other rows and from themselves.
 inline void check_device_knn(cuda_context& ctx, index_t n_queries, index_t n_references, index_t d, index_t k) {
-    const auto q = clouds(n_queries, d, 7, 0.3f, 1), r = clouds(n_references, d, 7, 0.3f, 1 + static_cast<std::uint64_t>(d));
-    for (const auto metric : {cluster::knn_metric::euclidean, cluster::knn_metric::cosine, cluster::knn_metric::inner_product}) {
+    const auto q = clouds(n_queries, d, 7, 0.3f, 1),
+               r = clouds(n_references, d, 7, 0.3f, 1 + static_cast<std::uint64_t>(d));
+    for (const auto metric :
+         {cluster::knn_metric::euclidean, cluster::knn_metric::cosine, cluster::knn_metric::inner_product}) {
         check_device_knn(ctx, q, r, {.k = k, .metric = metric});
         if (k < n_references) check_device_knn(ctx, r, r, {.k = k, .metric = metric, .exclude_self = k % 2 == 1});
     }
@@ -100,7 +103,8 @@ inline void check_same_clusters(const cluster::kmeans_result& found, const clust
 }
 
 /// From seeds: at most 128 rows, up to where both devices draw alike.
-inline void check_device_kmeans(cuda_context& ctx, tensor_view<const float, 2> x, const cluster::kmeans_options& options) {
+inline void check_device_kmeans(cuda_context& ctx, tensor_view<const float, 2> x,
+                                const cluster::kmeans_options& options) {
     CAPTURE(x.extent(0));
     CAPTURE(options.n_clusters);
     CAPTURE(options.seed);
@@ -116,31 +120,38 @@ inline void check_device_kmeans_from_rows(cuda_context& ctx, tensor_view<const f
     CAPTURE(k);
     cpu_context cpu;
     const device_rows rows(ctx, x), start(ctx, x.rows(0, k));
-    const auto found = cluster::kmeans(ctx, rows.view(), start.view(), options), expected = cluster::kmeans(cpu, x, x.rows(0, k), options);
+    const auto found = cluster::kmeans(ctx, rows.view(), start.view(), options),
+               expected = cluster::kmeans(cpu, x, x.rows(0, k), options);
     check_same_clusters(found, expected);
     const device_rows centers(ctx, found.centers);
     CHECK(same_bits(cluster::kmeans_predict(ctx, rows.view(), centers.view()).view(),
                     cluster::kmeans_predict(cpu, x, found.centers.view()).view()));
 }
 
-/// The same tree, merge by merge, and the same labels: x must not have distances that tie.
-inline void check_device_agglomerative(cuda_context& ctx, tensor_view<const float, 2> x, const cluster::agglomerative_options& options) {
+/// The same merges, and the same labels.
+inline void check_same_tree(const cluster::dendrogram& found, const cluster::dendrogram& expected) {
+    REQUIRE(found.n_merges() == expected.n_merges());
+    const index_t n = found.n_merges() + 1;
+    index_t n_wrong = 0;
+    for (index_t m = 0; m + 1 < n; ++m) {
+        n_wrong += found.children(m) != expected.children(m) ||
+                   !(std::fabs(found.height(m) - expected.height(m)) <= 1e-11 * expected.height(m));
+    }
+    CHECK(n_wrong == 0);
+    for (const index_t k : {index_t{1}, (n + 9) / 10, n})
+        CHECK(same_bits(found.cut({.n_clusters = k}).view(), expected.cut({.n_clusters = k}).view()));
+}
+
+/// x must not have distances that tie.
+inline void check_device_agglomerative(cuda_context& ctx, tensor_view<const float, 2> x,
+                                       const cluster::agglomerative_options& options) {
     CAPTURE(x.extent(0));
     CAPTURE(x.extent(1));
     CAPTURE(static_cast<int>(options.linkage));
     CAPTURE(static_cast<int>(options.metric));
     cpu_context cpu;
     const device_rows rows(ctx, x, x.extent(1) + 1);
-    const auto found = cluster::agglomerative(ctx, rows.view(), options), expected = cluster::agglomerative(cpu, x, options);
-    REQUIRE(found.n_merges() == expected.n_merges());
-    index_t n_wrong = 0;
-    for (index_t m = 0; m < found.n_merges(); ++m) {
-        n_wrong += found.children(m) != expected.children(m) ||
-                   !(std::fabs(found.height(m) - expected.height(m)) <= 1e-11 * expected.height(m));
-    }
-    CHECK(n_wrong == 0);
-    for (const index_t k : {index_t{1}, (x.extent(0) + 9) / 10, x.extent(0)})
-        CHECK(same_bits(found.cut({.n_clusters = k}).view(), expected.cut({.n_clusters = k}).view()));
+    check_same_tree(cluster::agglomerative(ctx, rows.view(), options), cluster::agglomerative(cpu, x, options));
 }
 
 /// The CPU's silhouettes, every metric. labels(i) = i mod n_clusters, shuffled by a constant.
@@ -150,15 +161,17 @@ inline void check_device_silhouette(cuda_context& ctx, tensor_view<const float, 
     const device_rows rows(ctx, x);
     std::vector<std::int32_t> labels;
     for (index_t i = 0; i < x.extent(0); ++i) labels.push_back(static_cast<std::int32_t>(i * 7 % n_clusters * 11 - 5));
-    for (const auto metric : {silhouette_metric::euclidean, silhouette_metric::sqeuclidean, silhouette_metric::cosine, silhouette_metric::manhattan,
-                              silhouette_metric::chebyshev}) {
+    for (const auto metric : {silhouette_metric::euclidean, silhouette_metric::sqeuclidean, silhouette_metric::cosine,
+                              silhouette_metric::manhattan, silhouette_metric::chebyshev}) {
         CAPTURE(static_cast<int>(metric));
-        const auto found = cluster::silhouette_samples(ctx, rows.view(), labels, metric), expected = cluster::silhouette_samples(cpu, x, labels, metric);
+        const auto found = cluster::silhouette_samples(ctx, rows.view(), labels, metric),
+                   expected = cluster::silhouette_samples(cpu, x, labels, metric);
         REQUIRE(found.size() == expected.size());
         double worst = 0.0;
         for (std::size_t i = 0; i < found.size(); ++i) worst = std::fmax(worst, std::fabs(found[i] - expected[i]));
         CHECK(worst <= 1e-11);
-        CHECK(cluster::silhouette_score(ctx, rows.view(), labels, metric) == doctest::Approx(cluster::silhouette_score(cpu, x, labels, metric)).epsilon(1e-10));
+        CHECK(cluster::silhouette_score(ctx, rows.view(), labels, metric) ==
+              doctest::Approx(cluster::silhouette_score(cpu, x, labels, metric)).epsilon(1e-10));
     }
 }
 

@@ -25,7 +25,8 @@ inline std::vector<std::string> random_barcodes(index_t n, std::uint32_t longest
         const philox own = rng.fork(i);
         const std::string letters = i % 4 == 3 ? "ACGTNacgRY-\xff" : i % 4 == 2 ? "ACGTN" : "ACGT";
         const std::uint32_t length = i % 7 == 5 ? 0 : own.below(0, longest + 1);
-        for (std::uint32_t j = 0; j < length; ++j) all[i] += letters[own.below(j + 1, static_cast<std::uint32_t>(letters.size()))];
+        for (std::uint32_t j = 0; j < length; ++j)
+            all[i] += letters[own.below(j + 1, static_cast<std::uint32_t>(letters.size()))];
     }
     return all;
 }
@@ -37,7 +38,8 @@ tensor<T, 2> fetched(cuda_context& ctx, const tensor<T, 2, device_memory>& from)
     return to;
 }
 
-inline void check_same_tokens(cuda_context& ctx, const tokenize::basic_encoded_batch<device_memory>& found, const tokenize::encoded_batch& expected) {
+inline void check_same_tokens(cuda_context& ctx, const tokenize::basic_encoded_batch<device_memory>& found,
+                              const tokenize::encoded_batch& expected) {
     CHECK(found.ids.extent(1) == expected.ids.extent(1));
     CHECK(same_bits(fetched(ctx, found.ids).view(), expected.ids.view()));
     CHECK(same_bits(fetched(ctx, found.mask).view(), expected.mask.view()));
@@ -49,7 +51,8 @@ inline void check_device_kmer(cuda_context& ctx, const tokenize::kmer_options& o
     CAPTURE(options.tokenize_n);
     cpu_context cpu;
     const tokenize::kmer tokenizer{options};
-    const auto barcodes = random_barcodes(n, static_cast<std::uint32_t>(options.max_length) + 20, static_cast<std::uint64_t>(options.k));
+    const auto barcodes =
+        random_barcodes(n, static_cast<std::uint32_t>(options.max_length) + 20, static_cast<std::uint64_t>(options.k));
     const std::vector<std::string_view> views(barcodes.begin(), barcodes.end());
     std::vector<int> offsets;
     for (index_t i = 0; i < n; ++i) offsets.push_back(static_cast<int>(i * 5 % 17));

@@ -45,13 +45,15 @@ std::vector<detail::merge_record> merge_equal_rows(cuda_context& ctx, const char
     const auto n_pairs = static_cast<index_t>(pairs.size()) / 2;
     const uploaded<std::int32_t> on_device(ctx, op, pairs);
     const scratch<int> flags(ctx, n_pairs, op);
-    launch(ctx, op, same_rows_kernel<T>, grid_of_rows(n_pairs), {k_row_threads}, 0, flags.data(), x, on_device.data(), n_pairs);
+    launch(ctx, op, same_rows_kernel<T>, grid_of_rows(n_pairs), {k_row_threads}, 0, flags.data(), x, on_device.data(),
+           n_pairs);
     const std::vector<int> same = downloaded<int>(ctx, flags.data(), n_pairs);
     std::vector<std::int32_t> next(static_cast<std::size_t>(n), -1);
     for (std::size_t p = 0; p < same.size(); ++p) {
         if (same[p] != 0) next[static_cast<std::size_t>(pairs[2 * p])] = pairs[2 * p + 1];
     }
-    for (std::int32_t a = 0; a < static_cast<std::int32_t>(n); ++a) {  // ascending: a row's own merges come before it goes on
+    for (std::int32_t a = 0; a < static_cast<std::int32_t>(n);
+         ++a) {  // ascending: a row's own merges come before it goes on
         const std::int32_t b = next[static_cast<std::size_t>(a)];
         if (b < 0) continue;
         merges.push_back({a, b, 0.0});
@@ -62,10 +64,11 @@ std::vector<detail::merge_record> merge_equal_rows(cuda_context& ctx, const char
     return merges;
 }
 
-/// unit: rows to length 1.
+/// unit: rows to length 1. n_slices: as search_cut has it.
 template <class T>
-dendrogram agglomerate_means(cuda_context& ctx, const char* op, const tensor_view<const T, 2>& x, const std::vector<double>& squares, bool ward,
-                             bool unit, const detail::linkage_progress& progress) {
+dendrogram agglomerate_means(cuda_context& ctx, const char* op, const tensor_view<const T, 2>& x,
+                             const std::vector<double>& squares, bool ward, bool unit,
+                             const detail::linkage_progress& progress, index_t n_slices = 0) {
     const index_t n = x.extent(0);
     const auto at = [](auto& v, std::int32_t slot) -> auto& { return v[static_cast<std::size_t>(slot)]; };
     // A power of two, so that lengths are at most 1 and squares stay far from the limits of float.
@@ -88,7 +91,7 @@ dendrogram agglomerate_means(cuda_context& ctx, const char* op, const tensor_vie
     std::vector<char> touched(squares.size(), 0);
     std::iota(rows.begin(), rows.end(), 0);
     while (alive.size() > 1) {
-        const nearest_found found = centers.nearest(ctx, alive, rows);
+        const nearest_found found = centers.nearest(ctx, alive, rows, n_slices);
         for (std::size_t r = 0; r < rows.size(); ++r) {
             const std::int32_t slot = at(alive, rows[r]);
             at(nearest, slot) = found.slot[r];
@@ -110,7 +113,8 @@ dendrogram agglomerate_means(cuda_context& ctx, const char* op, const tensor_vie
         std::erase_if(alive, [&](std::int32_t slot) { return at(touched, slot) == 2; });
         rows.clear();
         for (std::size_t p = 0; p < alive.size(); ++p) {
-            if (at(touched, alive[p]) != 0 || at(touched, at(nearest, alive[p])) != 0) rows.push_back(static_cast<std::int32_t>(p));
+            if (at(touched, alive[p]) != 0 || at(touched, at(nearest, alive[p])) != 0)
+                rows.push_back(static_cast<std::int32_t>(p));
         }
         for (const std::int32_t slot : pairs) at(touched, slot) = 0;
     }
@@ -127,8 +131,9 @@ dendrogram agglomerative(cuda_context& ctx, in_view<T, 2> x, agglomerative_optio
     instar::detail::check_unit_stride(op, "x", x);
     const bool ward = options.linkage == linkage::ward;
     if (!detail::over_means(options.linkage, options.metric)) {
-        throw value_error(std::string("agglomerative: ") + detail::linkage_name(options.linkage) + " linkage with the " +
-                          detail::metric_name(options.metric) + " metric needs a matrix of distances or a spanning tree, and runs on the CPU alone");
+        throw value_error(std::string("agglomerative: ") + detail::linkage_name(options.linkage) +
+                          " linkage with the " + detail::metric_name(options.metric) +
+                          " metric needs a matrix of distances or a spanning tree, and runs on the CPU alone");
     }
     const std::vector<double> squares = cuda::row_squares<T>(ctx, op, x);
     cuda::check_finite_rows<T>(ctx, op, "x row", x, squares);

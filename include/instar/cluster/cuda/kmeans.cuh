@@ -52,10 +52,11 @@ kmeans_result kmeans_runs(cuda_context& ctx, const tensor_view<const T, 2>& x, c
             } else {
                 const std::vector<index_t> rows = detail::first_of_shuffle(n, k, rng);
                 const std::vector<std::int32_t> names(rows.begin(), rows.end());
-                ctx.upload(tensor_view<std::int32_t, 1>(chosen.data(), {k}), tensor_view<const std::int32_t, 1>(names.data(), {k}));
+                ctx.upload(tensor_view<std::int32_t, 1>(chosen.data(), {k}),
+                           tensor_view<const std::int32_t, 1>(names.data(), {k}));
             }
-            launch(ctx, op, gather_rows_kernel<std::int32_t>, grid_of_rows(whole_tiles(k)), {k_row_threads}, 0, centers, points.rows(),
-                   chosen.data());
+            launch(ctx, op, gather_rows_kernel<std::int32_t>, grid_of_rows(whole_tiles(k)), {k_row_threads}, 0, centers,
+                   points.rows(), chosen.data());
         }
         kmeans_lloyd lloyd(ctx, op, points, k, o.spherical);
         kmeans_result now;
@@ -95,7 +96,8 @@ tensor<std::int32_t, 1> kmeans_predict(cuda_context& ctx, in_view<T, 2> x, in_vi
     if (n == 0) return labels;
     detail::check_kmeans_centers(op, x, centers);
     instar::detail::check_unit_stride(op, "x", x);
-    const std::vector<double> squares = cuda::row_squares<T>(ctx, op, x), center_squares = cuda::row_squares<T>(ctx, op, centers);
+    const std::vector<double> squares = cuda::row_squares<T>(ctx, op, x),
+                              center_squares = cuda::row_squares<T>(ctx, op, centers);
     cuda::check_finite_rows<T>(ctx, op, "x row", x, squares);
     cuda::check_finite_rows<T>(ctx, op, "centers row", centers, center_squares);
     const cuda::kmeans_points points(ctx, op, tensor_view<const T, 2>(x), false, squares);

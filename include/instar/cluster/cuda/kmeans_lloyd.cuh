@@ -44,7 +44,8 @@ __global__ void __launch_bounds__(k_tile_threads, 2)
     shared_memory memory;
     const product_stages stages(memory);
     const index_t first = block_x() * k_tile_edge, begin = block_y() * tiles_per_slice * k_tile_edge,
-                  end = begin + tiles_per_slice * k_tile_edge < centers.n ? begin + tiles_per_slice * k_tile_edge : centers.n;
+                  end = begin + tiles_per_slice * k_tile_edge < centers.n ? begin + tiles_per_slice * k_tile_edge
+                                                                          : centers.n;
     float best[k_tile_each];
     std::int32_t who[k_tile_each];
     INSTAR_UNROLL
@@ -89,8 +90,8 @@ __global__ void __launch_bounds__(k_tile_threads, 2)
 
 /// The best of all slices becomes the label; `changed` counts those that differ from before.
 template <class A>
-__global__ void kmeans_settle_kernel(std::int32_t* labels, int* changed, const A* score, const std::int32_t* label, index_t n,
-                                     index_t n_slices) {
+__global__ void kmeans_settle_kernel(std::int32_t* labels, int* changed, const A* score, const std::int32_t* label,
+                                     index_t n, index_t n_slices) {
     const index_t i = grid_thread(), room = whole_tiles(n);
     bool differs = false;
     if (i < n) {
@@ -184,7 +185,8 @@ template <class I>
 __global__ void kmeans_sums_kernel(double* sums, padded_rows points, index_t d, const I* members, const I* start,
                                    index_t n_splits) {
     INSTAR_SHARED_ARRAY(double, parts, k_block_warps* k_warp_size);
-    const index_t strips = ceil_div(d, k_warp_size), share = block_x() / strips, l = share / n_splits, s = share % n_splits;
+    const index_t strips = ceil_div(d, k_warp_size), share = block_x() / strips, l = share / n_splits,
+                  s = share % n_splits;
     const index_t p = block_x() % strips * k_warp_size + lane_id(), first = start[l], n = start[l + 1] - first;
     double sum = 0.0;
     if (p < d) {
@@ -270,19 +272,20 @@ public:
         const index_t n = points_.n(), n_tiles = ceil_div(k_, k_tile_edge), point_tiles = ceil_div(n, k_tile_edge);
         // Few points share the device by slices of the centres.
         const index_t busy = 4 * static_cast<index_t>(ctx.properties().n_multiprocessors);
-        const index_t tiles_per_slice = ceil_div(n_tiles, std::min({n_tiles, ceil_div(busy, point_tiles), index_t{16}})),
+        const index_t tiles_per_slice =
+                          ceil_div(n_tiles, std::min({n_tiles, ceil_div(busy, point_tiles), index_t{16}})),
                       n_slices = ceil_div(n_tiles, tiles_per_slice);
         const scratch<float> score(ctx, n_slices * whole_tiles(n), op_);
         const scratch<std::int32_t> label(ctx, n_slices * whole_tiles(n), op_);
         const scratch<int> changed(ctx, 1, op_);
         set_all(ctx, op_, changed.data(), 1, 0);
-        launch(ctx, op_, kmeans_half_norms_kernel<float>, grid_of_rows(whole_tiles(k_)), {k_row_threads}, 0, half_norms_.data(),
-               centers);
+        launch(ctx, op_, kmeans_half_norms_kernel<float>, grid_of_rows(whole_tiles(k_)), {k_row_threads}, 0,
+               half_norms_.data(), centers);
         launch(ctx, op_, kmeans_assign_kernel<float>, {blocks_for(n, k_tile_edge), static_cast<unsigned>(n_slices)},
                {k_tile_threads}, product_stages::k_bytes, score.data(), label.data(), points_.rows(), centers,
                half_norms_.data(), tiles_per_slice);
-        launch(ctx, op_, kmeans_settle_kernel<float>, {blocks_for(n, 256)}, {256}, 0, labels_.data(), changed.data(), score.data(),
-               label.data(), n, n_slices);
+        launch(ctx, op_, kmeans_settle_kernel<float>, {blocks_for(n, 256)}, {256}, 0, labels_.data(), changed.data(),
+               score.data(), label.data(), n, n_slices);
         return downloaded<int>(ctx, changed.data(), 1)[0] == 0;
     }
 
@@ -293,10 +296,10 @@ public:
         relocate(ctx, centers);
         const index_t d = points_.d(), n_shares = k_ * n_splits_;
         const scratch<double> sums(ctx, n_shares * d, op_), shift(ctx, k_, op_);
-        launch(ctx, op_, kmeans_sums_kernel<std::int32_t>, {blocks_for(n_shares * ceil_div(d, k_warp_size), 1)}, {k_row_threads}, 0,
-               sums.data(), points_.rows(), d, members_.data(), start_.data(), n_splits_);
-        launch(ctx, op_, kmeans_move_kernel<std::int32_t>, grid_of_rows(k_), {k_row_threads}, 0, centers, shift.data(), sums.data(),
-               d, start_.data(), n_splits_, spherical_);
+        launch(ctx, op_, kmeans_sums_kernel<std::int32_t>, {blocks_for(n_shares * ceil_div(d, k_warp_size), 1)},
+               {k_row_threads}, 0, sums.data(), points_.rows(), d, members_.data(), start_.data(), n_splits_);
+        launch(ctx, op_, kmeans_move_kernel<std::int32_t>, grid_of_rows(k_), {k_row_threads}, 0, centers, shift.data(),
+               sums.data(), d, start_.data(), n_splits_, spherical_);
         const std::vector<double> each = downloaded<double>(ctx, shift.data(), k_);
         return std::accumulate(each.begin(), each.end(), 0.0);
     }
@@ -316,21 +319,22 @@ public:
 private:
     std::vector<double> distances(cuda_context& ctx, const padded_rows& centers) const {
         const scratch<double> each(ctx, points_.n(), op_);
-        launch(ctx, op_, kmeans_distances_kernel<std::int32_t>, grid_of_rows(points_.n()), {k_row_threads}, 0, each.data(),
-               points_.rows(), centers, labels_.data());
+        launch(ctx, op_, kmeans_distances_kernel<std::int32_t>, grid_of_rows(points_.n()), {k_row_threads}, 0,
+               each.data(), points_.rows(), centers, labels_.data());
         return downloaded<double>(ctx, each.data(), points_.n());
     }
 
     void sort_by_label(cuda_context& ctx) const {
         const index_t n = points_.n();
         set_all(ctx, op_, counts_.data(), n_chunks_ * k_, 0);
-        launch(ctx, op_, kmeans_count_kernel<std::int32_t>, {blocks_for(n, 256)}, {256}, 0, counts_.data(), labels_.data(), n, chunk_,
+        launch(ctx, op_, kmeans_count_kernel<std::int32_t>, {blocks_for(n, 256)}, {256}, 0, counts_.data(),
+               labels_.data(), n, chunk_, k_);
+        launch(ctx, op_, kmeans_prefix_kernel<std::int32_t>, {blocks_for(k_, 256)}, {256}, 0, counts_.data(),
+               totals_.data(), n_chunks_, k_);
+        launch(ctx, op_, kmeans_starts_kernel<std::int32_t>, {1}, {k_row_threads}, 0, start_.data(), totals_.data(),
                k_);
-        launch(ctx, op_, kmeans_prefix_kernel<std::int32_t>, {blocks_for(k_, 256)}, {256}, 0, counts_.data(), totals_.data(),
-               n_chunks_, k_);
-        launch(ctx, op_, kmeans_starts_kernel<std::int32_t>, {1}, {k_row_threads}, 0, start_.data(), totals_.data(), k_);
-        launch(ctx, op_, kmeans_place_kernel<std::int32_t>, grid_of_rows(n_chunks_), {k_row_threads}, 0, members_.data(),
-               counts_.data(), start_.data(), labels_.data(), n, chunk_, k_);
+        launch(ctx, op_, kmeans_place_kernel<std::int32_t>, grid_of_rows(n_chunks_), {k_row_threads}, 0,
+               members_.data(), counts_.data(), start_.data(), labels_.data(), n, chunk_, k_);
     }
 
     /// On the host: it is rare, and then concerns few points.

@@ -44,7 +44,8 @@ public:
         const tensor_view<const float, 2> view(rows_.data, {rows_.n, rows_.stride});
         launch(ctx, op, row_squares_kernel<float>, grid_of_rows(rows_.n), {k_row_threads}, 0, lengths.data(), view);
         const index_t room = whole_tiles(rows_.n);
-        launch(ctx, op, round_kernel<float>, {blocks_for(room, 256)}, {256}, 0, norms_.data(), lengths.data(), rows_.n, room);
+        launch(ctx, op, round_kernel<float>, {blocks_for(room, 256)}, {256}, 0, norms_.data(), lengths.data(), rows_.n,
+               room);
     }
 
     const padded_rows& rows() const { return rows_; }

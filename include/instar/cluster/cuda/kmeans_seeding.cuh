@@ -19,20 +19,20 @@
 
 namespace instar::cluster::cuda {
 
-inline constexpr int k_seed_block = 128;        ///< points of a block, and its threads
+inline constexpr int k_seed_block = 128;  ///< points of a block, and its threads
 inline constexpr int k_draw_threads = 256;
 
 /// What the kernels of seeding share. Device memory.
 struct kmeans_seeds {
     padded_rows points;
     const float* norms;
-    float* nearest;          ///< [whole tiles] squared distance to the nearest centre so far; 0 past the points
-    float* distance;         ///< [trial][whole tiles] to the candidates
-    double* sum;             ///< [n_blocks] of nearest
-    double* gain;            ///< [trial][n_blocks]
-    double* total;           ///< [trial] of gains
-    std::int32_t* drawn;     ///< [trial]
-    std::int32_t* chosen;    ///< [k]
+    float* nearest;        ///< [whole tiles] squared distance to the nearest centre so far; 0 past the points
+    float* distance;       ///< [trial][whole tiles] to the candidates
+    double* sum;           ///< [n_blocks] of nearest
+    double* gain;          ///< [trial][n_blocks]
+    double* total;         ///< [trial] of gains
+    std::int32_t* drawn;   ///< [trial]
+    std::int32_t* chosen;  ///< [k]
     index_t n_blocks;
 
     /// The first of the largest totals: the same in every thread that asks.
@@ -212,16 +212,25 @@ public:
     void choose(std::int32_t* chosen, philox rng) const {
         const index_t n = points_.n();
         double* const sum = sums_.data();
-        const kmeans_seeds s{points_.rows(), points_.norms(), nearest_.data(), distance_.data(), sum, sum + n_blocks_,
-                             sum + (1 + n_trials_) * n_blocks_, drawn_.data(), chosen, n_blocks_};
+        const kmeans_seeds s{points_.rows(),
+                             points_.norms(),
+                             nearest_.data(),
+                             distance_.data(),
+                             sum,
+                             sum + n_blocks_,
+                             sum + (1 + n_trials_) * n_blocks_,
+                             drawn_.data(),
+                             chosen,
+                             n_blocks_};
         set_all(ctx_, op_, nearest_.data(), whole_tiles(n), 0.0f);
         set_all(ctx_, op_, nearest_.data(), n, std::numeric_limits<float>::max());
-        const auto first = std::min<index_t>(n - 1, static_cast<index_t>(static_cast<double>(n) * seeding_uniform(rng, 0)));
+        const auto first =
+            std::min<index_t>(n - 1, static_cast<index_t>(static_cast<double>(n) * seeding_uniform(rng, 0)));
         set_all(ctx_, op_, drawn_.data(), 1, static_cast<std::int32_t>(first));
         take(s, 0, 1);
         for (index_t step = 1; step < k_; ++step) {
-            launch(ctx_, op_, seeding_draw_kernel<double>, {static_cast<unsigned>(n_trials_)}, {k_draw_threads}, 0, s, rng, step,
-                   n_trials_);
+            launch(ctx_, op_, seeding_draw_kernel<double>, {static_cast<unsigned>(n_trials_)}, {k_draw_threads}, 0, s,
+                   rng, step, n_trials_);
             take(s, step, n_trials_);
         }
     }

@@ -20,11 +20,11 @@ namespace cuda {
 template <class T>
 struct knn_problem {
     tensor_view<const T, 2> queries, references;
-    padded_rows query_rows, reference_rows;           ///< x' of each; queries not doubled
-    const double *query_factor, *reference_factor;    ///< of each row
-    const double *offset, *slope, *size;              ///< of each query: key = offset + slope · distance, from terms of this size
-    const float* error;                               ///< of each query
-    const float *base, *norm;                         ///< of each reference, in whole tiles
+    padded_rows query_rows, reference_rows;         ///< x' of each; queries not doubled
+    const double *query_factor, *reference_factor;  ///< of each row
+    const double *offset, *slope, *size;  ///< of each query: key = offset + slope · distance, from terms of this size
+    const float* error;                   ///< of each query
+    const float *base, *norm;             ///< of each reference, in whole tiles
     detail::knn_rounding rounding;
     knn_metric metric;
     bool exclude_self;
@@ -33,8 +33,8 @@ struct knn_problem {
 /// Σ over the row by a warp, the same bits in all lanes: squared distance, or minus the inner product, as the CPU's knn_space.
 template <class T>
 __device__ double knn_distance(const knn_problem<T>& p, index_t q, index_t r) {
-    const T *const a = p.queries.data() + q * p.queries.stride(0),
-            *const b = p.references.data() + r * p.references.stride(0);
+    const T *const a = p.queries.data() + q * p.queries.stride(0), *const b =
+                                                                       p.references.data() + r * p.references.stride(0);
     const bool cosine = p.metric == knn_metric::cosine;
     const double factor_a = cosine ? p.query_factor[q] : 1.0, factor_b = cosine ? p.reference_factor[r] : 1.0;
     double sum = 0.0;
@@ -53,7 +53,8 @@ __device__ double knn_distance(const knn_problem<T>& p, index_t q, index_t r) {
 
 /// base and norm of each reference; past the last one, what no threshold lets in.
 template <class A>
-__global__ void knn_references_kernel(A* base, A* norm, const double* squares, index_t n, detail::knn_rounding rounding) {
+__global__ void knn_references_kernel(A* base, A* norm, const double* squares, index_t n,
+                                      detail::knn_rounding rounding) {
     const index_t r = grid_thread();
     if (r >= whole_tiles(n)) return;
     base[r] = r < n ? rounding.base(squares[r]) : INFINITY;
@@ -156,7 +157,8 @@ knn_result knn_search(cuda_context& ctx, const tensor_view<const T, 2>& queries,
                       const tensor_view<const T, 2>& references, const knn_options& options, index_t n_slices = 0,
                       index_t list_bytes = index_t{256} << 20) {
     const char* const op = "knn";
-    const index_t n_queries = queries.extent(0), n_references = references.extent(0), d = queries.extent(1), k = options.k;
+    const index_t n_queries = queries.extent(0), n_references = references.extent(0), d = queries.extent(1),
+                  k = options.k;
     const bool same = detail::same_rows(queries, references), normed = detail::has_norm(options.metric);
     const bool cosine = options.metric == knn_metric::cosine;
     const std::vector<double> query_squares = row_squares(ctx, op, queries);
@@ -177,11 +179,12 @@ knn_result knn_search(cuda_context& ctx, const tensor_view<const T, 2>& queries,
     for (std::size_t i = 0; i < unit.size(); ++i) unit[i] = 1.0 / std::sqrt(reference_squares[i]);
     const index_t step = std::max<index_t>(1, n_references / 1024);
     const uploaded<double> unit_factor(ctx, op, unit);
-    std::vector<double> mean = column_sums(ctx, op, references, step, unit.empty() ? nullptr : unit_factor.data(), nullptr, 1);
+    std::vector<double> mean =
+        column_sums(ctx, op, references, step, unit.empty() ? nullptr : unit_factor.data(), nullptr, 1);
     for (double& m : mean) m /= static_cast<double>(ceil_div(n_references, step));
     const detail::knn_scaling scaling(options.metric, mean, query_squares, reference_squares);
-    const uploaded<double> query_factor(ctx, op, scaling.query_factor), reference_factor(ctx, op, scaling.reference_factor),
-        shift(ctx, op, scaling.shift);
+    const uploaded<double> query_factor(ctx, op, scaling.query_factor),
+        reference_factor(ctx, op, scaling.reference_factor), shift(ctx, op, scaling.shift);
 
     // Centred copies. One serves both sides where both are centred alike.
     const bool shared = same && normed;
@@ -196,17 +199,31 @@ knn_result knn_search(cuda_context& ctx, const tensor_view<const T, 2>& queries,
     if (!shared) center_rows(ctx, op, query_rows, squares.data(), queries, query_factor.data(), query_shift);
     double *const offset = numbers.data(), *const slope = offset + n_queries, *const size = slope + n_queries;
     const auto set_queries = [&] {
-        launch(ctx, op, knn_queries_kernel<T>, grid_of_rows(n_queries), {k_row_threads}, 0, error.data(), offset, slope, size,
-               squares.data(), queries, query_factor.data(), shift.data(), scaling.scale, options.metric, rounding);
+        launch(ctx, op, knn_queries_kernel<T>, grid_of_rows(n_queries), {k_row_threads}, 0, error.data(), offset, slope,
+               size, squares.data(), queries, query_factor.data(), shift.data(), scaling.scale, options.metric,
+               rounding);
     };
     if (!shared) set_queries();
     center_rows(ctx, op, reference_rows, squares.data(), references, reference_factor.data(), shift.data());
     if (shared) set_queries();
     float *const base = sides.data(), *const norm = base + whole_tiles(n_references);
-    launch(ctx, op, knn_references_kernel<float>, {blocks_for(whole_tiles(n_references), 256)}, {256}, 0, base, norm, squares.data(),
-           n_references, rounding);
-    const knn_problem<T> problem{queries, references, query_rows, reference_rows, query_factor.data(), reference_factor.data(),
-                                 offset, slope, size, error.data(), base, norm, rounding, options.metric, options.exclude_self};
+    launch(ctx, op, knn_references_kernel<float>, {blocks_for(whole_tiles(n_references), 256)}, {256}, 0, base, norm,
+           squares.data(), n_references, rounding);
+    const knn_problem<T> problem{queries,
+                                 references,
+                                 query_rows,
+                                 reference_rows,
+                                 query_factor.data(),
+                                 reference_factor.data(),
+                                 offset,
+                                 slope,
+                                 size,
+                                 error.data(),
+                                 base,
+                                 norm,
+                                 rounding,
+                                 options.metric,
+                                 options.exclude_self};
 
     // Few queries share the device by slices of the references, each with lists of its own.
     const search_cut cut(ctx, n_queries, n_references, nearest_list_memory::bytes_of_row(k), n_slices, list_bytes);

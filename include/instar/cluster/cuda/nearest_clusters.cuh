@@ -65,7 +65,8 @@ __global__ void cluster_start_kernel(cluster_slots slots, tensor_view<const T, 2
 }
 
 template <class A>
-__global__ void cluster_columns_kernel(cluster_columns to, cluster_slots slots, const A* origin, detail::knn_rounding rounding) {
+__global__ void cluster_columns_kernel(cluster_columns to, cluster_slots slots, const A* origin,
+                                       detail::knn_rounding rounding) {
     const index_t m = own_row();
     if (m >= whole_tiles(to.rows.n)) return;
     const bool there = m < to.rows.n;
@@ -90,8 +91,8 @@ __global__ void cluster_columns_kernel(cluster_columns to, cluster_slots slots, 
 /// Rows first_row + 128 · block_x … of `row_data`, which are columns names[…], against the columns of slice block_y.
 template <class I>
 __global__ void __launch_bounds__(k_tile_threads, 2)
-    nearest_clusters_kernel(nearest_lists lists, cluster_columns columns, cluster_slots slots, padded_rows row_data, const I* names,
-                            index_t first_row, index_t tiles_per_slice, detail::knn_rounding rounding) {
+    nearest_clusters_kernel(nearest_lists lists, cluster_columns columns, cluster_slots slots, padded_rows row_data,
+                            const I* names, index_t first_row, index_t tiles_per_slice, detail::knn_rounding rounding) {
     shared_memory memory;
     const product_stages stages(memory);
     // Places are 32 bits wide, as slots are: registers are scarce.
@@ -141,7 +142,8 @@ __global__ void __launch_bounds__(k_tile_threads, 2)
 }
 
 template <class I>
-__global__ void nearest_results_kernel(I* slot, double* distance, nearest_lists lists, const I* alive, index_t first_row, index_t n) {
+__global__ void nearest_results_kernel(I* slot, double* distance, nearest_lists lists, const I* alive,
+                                       index_t first_row, index_t n) {
     const index_t row = own_row();
     if (row >= lists.n_rows || first_row + row >= n) return;
     for_each_nearest(lists, row, [&](index_t, double d, std::int32_t column) {
@@ -188,7 +190,8 @@ __global__ void hash_rows_kernel(std::uint64_t* hash, tensor_view<const T, 2> x)
     for (index_t c = lane_id(); c < x.extent(1); c += k_warp_size) {
         const float v = to_float(x.data()[r * x.stride(0) + c]);
         // −0 and 0 are equal. The mixer is that of Steele, Lea and Flood 2014 (SplitMix).
-        std::uint64_t z = (v == 0.0f ? 0u : __builtin_bit_cast(std::uint32_t, v)) + 0x9e3779b97f4a7c15ull * static_cast<std::uint64_t>(c + 1);
+        std::uint64_t z = (v == 0.0f ? 0u : __builtin_bit_cast(std::uint32_t, v)) +
+                          0x9e3779b97f4a7c15ull * static_cast<std::uint64_t>(c + 1);
         z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
         z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
         sum += z ^ (z >> 31);
@@ -218,39 +221,50 @@ public:
           slots_{center_.data(), spread_.data(), size_.data(), x.extent(1), ward} {
         const uploaded<double> factor(ctx, op, factors);
         launch(ctx, op, cluster_start_kernel<T>, grid_of_rows(n_), {k_row_threads}, 0, slots_, x, factor.data());
-        ctx.upload(tensor_view<std::int32_t, 1>(size_.data(), {n_}), tensor_view<const std::int32_t, 1>(sizes.data(), {n_}));
+        ctx.upload(tensor_view<std::int32_t, 1>(size_.data(), {n_}),
+                   tensor_view<const std::int32_t, 1>(sizes.data(), {n_}));
         std::vector<double> mean = column_sums(ctx, op, x, 1, factor.data(), nullptr, 1);
         for (double& m : mean) m /= static_cast<double>(n_);
-        ctx.upload(tensor_view<double, 1>(origin_.data(), {slots_.d}), tensor_view<const double, 1>(mean.data(), {slots_.d}));
+        ctx.upload(tensor_view<double, 1>(origin_.data(), {slots_.d}),
+                   tensor_view<const double, 1>(mean.data(), {slots_.d}));
     }
 
-    /// The nearest of `alive`, at least two ascending slots, to each of those at places `rows` in it.
-    nearest_found nearest(cuda_context& ctx, const std::vector<std::int32_t>& alive, const std::vector<std::int32_t>& rows) const {
+    /// The nearest of `alive`, at least two ascending slots, to each of those at places `rows` in it. n_slices: as search_cut has it.
+    nearest_found nearest(cuda_context& ctx, const std::vector<std::int32_t>& alive,
+                          const std::vector<std::int32_t>& rows, index_t n_slices = 0) const {
         const auto m = static_cast<index_t>(alive.size()), n = static_cast<index_t>(rows.size()), room = whole_tiles(m);
         const scratch<float> column_memory(ctx, padded_rows::size(m, slots_.d), op_), numbers(ctx, 4 * room, op_);
         const scratch<double> wide(ctx, 2 * room, op_), distance(ctx, n, op_);
         const scratch<std::int32_t> slot(ctx, n, op_);
         const uploaded<std::int32_t> alive_slots(ctx, op_, alive), names(ctx, op_, rows);
         float* const f = numbers.data();
-        const cluster_columns columns{padded_rows(column_memory.data(), m, slots_.d), alive_slots.data(), wide.data(), wide.data() + room,
-                                      f, f + room, f + 2 * room, f + 3 * room};
-        launch(ctx, op_, cluster_columns_kernel<double>, grid_of_rows(room), {k_row_threads}, 0, columns, slots_, origin_.data(), rounding_);
+        const cluster_columns columns{padded_rows(column_memory.data(), m, slots_.d),
+                                      alive_slots.data(),
+                                      wide.data(),
+                                      wide.data() + room,
+                                      f,
+                                      f + room,
+                                      f + 2 * room,
+                                      f + 3 * room};
+        launch(ctx, op_, cluster_columns_kernel<double>, grid_of_rows(room), {k_row_threads}, 0, columns, slots_,
+               origin_.data(), rounding_);
         // All of them are their own rows.
         const scratch<float> row_memory(ctx, n == m ? 0 : padded_rows::size(n, slots_.d), op_);
         const padded_rows row_data = n == m ? columns.rows : padded_rows(row_memory.data(), n, slots_.d);
         if (n != m) {
-            launch(ctx, op_, gather_rows_kernel<std::int32_t>, grid_of_rows(whole_tiles(n)), {k_row_threads}, 0, row_data, columns.rows,
-                   names.data());
+            launch(ctx, op_, gather_rows_kernel<std::int32_t>, grid_of_rows(whole_tiles(n)), {k_row_threads}, 0,
+                   row_data, columns.rows, names.data());
         }
-        const search_cut cut(ctx, n, m, nearest_list_memory::bytes_of_row(1));
+        const search_cut cut(ctx, n, m, nearest_list_memory::bytes_of_row(1), n_slices);
         const nearest_list_memory memory(ctx, op_, cut.rows_at_once, cut.n_slices, 1);
         for (index_t first = 0; first < n; first += cut.rows_at_once) {
             const index_t here = std::min(cut.rows_at_once, n - first);
-            launch(ctx, op_, nearest_clusters_kernel<std::int32_t>, {blocks_for(here, k_tile_edge), static_cast<unsigned>(cut.n_slices)},
-                   {k_tile_threads}, product_stages::k_bytes + warp_lists::k_bytes, memory.lists(), columns, slots_, row_data, names.data(),
-                   first, cut.tiles_per_slice, rounding_);
-            launch(ctx, op_, nearest_results_kernel<std::int32_t>, grid_of_rows(here), {k_row_threads}, 0, slot.data(), distance.data(),
-                   memory.lists(), alive_slots.data(), first, n);
+            launch(ctx, op_, nearest_clusters_kernel<std::int32_t>,
+                   {blocks_for(here, k_tile_edge), static_cast<unsigned>(cut.n_slices)}, {k_tile_threads},
+                   product_stages::k_bytes + warp_lists::k_bytes, memory.lists(), columns, slots_, row_data,
+                   names.data(), first, cut.tiles_per_slice, rounding_);
+            launch(ctx, op_, nearest_results_kernel<std::int32_t>, grid_of_rows(here), {k_row_threads}, 0, slot.data(),
+                   distance.data(), memory.lists(), alive_slots.data(), first, n);
         }
         return {downloaded<std::int32_t>(ctx, slot.data(), n), downloaded<double>(ctx, distance.data(), n)};
     }
@@ -259,7 +273,8 @@ public:
     void merge(cuda_context& ctx, const std::vector<std::int32_t>& pairs) const {
         const auto n = static_cast<index_t>(pairs.size()) / 2;
         const uploaded<std::int32_t> on_device(ctx, op_, pairs);
-        launch(ctx, op_, merge_clusters_kernel<std::int32_t>, grid_of_rows(n), {k_row_threads}, 0, slots_, on_device.data(), n);
+        launch(ctx, op_, merge_clusters_kernel<std::int32_t>, grid_of_rows(n), {k_row_threads}, 0, slots_,
+               on_device.data(), n);
     }
 
 private:

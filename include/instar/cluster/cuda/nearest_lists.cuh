@@ -19,7 +19,8 @@
 
 namespace instar::cluster::cuda {
 
-inline constexpr int k_pending = 2 * k_tile_edge;  ///< candidates that wait at most: room for a tile after any that is left
+inline constexpr int k_pending =
+    2 * k_tile_edge;  ///< candidates that wait at most: room for a tile after any that is left
 
 /// Lists of n_rows rows by n_slices slices of what is searched, in device memory.
 struct nearest_lists {
@@ -60,8 +61,14 @@ public:
           distance_(ctx, 2 * n_slices * n_rows * k, op),
           name_(ctx, 2 * n_slices * n_rows * k, op),
           numbers_(ctx, 2 * n_slices * n_rows, op),
-          lists_{n_rows,       n_slices,        k, pending_.data(), distance_.data(), name_.data(),
-                 numbers_.data(), numbers_.data() + n_slices * n_rows} {}
+          lists_{n_rows,
+                 n_slices,
+                 k,
+                 pending_.data(),
+                 distance_.data(),
+                 name_.data(),
+                 numbers_.data(),
+                 numbers_.data() + n_slices * n_rows} {}
     const nearest_lists& lists() const noexcept { return lists_; }
 
 private:
@@ -262,8 +269,7 @@ __device__ __forceinline__ void for_each_nearest(const nearest_lists& lists, ind
             index_t rank = e;
             for (index_t t = 0; t < lists.n_slices && rank < lists.k; ++t) {
                 const index_t other = lists.place(t, row), list = lists.list(lists.turn[other], other);
-                if (t != s)
-                    rank += count_nearer(lists.distance + list, lists.name + list, lists.count[other], d, name);
+                if (t != s) rank += count_nearer(lists.distance + list, lists.name + list, lists.count[other], d, name);
             }
             if (rank < lists.k) f(rank, d, name);
         }

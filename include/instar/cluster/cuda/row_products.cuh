@@ -19,13 +19,15 @@ namespace instar::cluster::cuda {
 
 inline constexpr int k_tile_side = 16;  ///< threads along a side of a tile
 inline constexpr int k_tile_threads = k_tile_side * k_tile_side;
-inline constexpr int k_tile_each = 8;                         ///< rows, and columns, of a thread
+inline constexpr int k_tile_each = 8;                          ///< rows, and columns, of a thread
 inline constexpr int k_tile_edge = k_tile_side * k_tile_each;  ///< rows, and columns, of a tile
-inline constexpr int k_stage_depth = 16;                      ///< depths in shared memory at once
-inline constexpr int k_stage_pitch = k_tile_edge + 4;         ///< a multiple of four: rows are read four at a time
+inline constexpr int k_stage_depth = 16;                       ///< depths in shared memory at once
+inline constexpr int k_stage_pitch = k_tile_edge + 4;          ///< a multiple of four: rows are read four at a time
 inline constexpr int k_stage_floats = k_stage_depth * k_stage_pitch;
 
-INSTAR_HOST_DEVICE constexpr index_t whole_tiles(index_t n) { return instar::cuda::ceil_div(n, k_tile_edge) * k_tile_edge; }
+INSTAR_HOST_DEVICE constexpr index_t whole_tiles(index_t n) {
+    return instar::cuda::ceil_div(n, k_tile_edge) * k_tile_edge;
+}
 INSTAR_HOST_DEVICE constexpr index_t whole_stages(index_t d) {
     return instar::cuda::ceil_div(d > 0 ? d : 1, k_stage_depth) * k_stage_depth;
 }
@@ -44,7 +46,9 @@ using product_tile = float[k_tile_each][k_tile_each];
 
 /// Rows and columns of a thread: two runs of four on each side, so that it reads shared memory sixteen bytes at a time. The sixteen
 /// threads of a row are half a warp.
-__device__ __forceinline__ int tile_row(int i) { return i / 4 * (k_tile_edge / 2) + thread_x() / k_tile_side * 4 + i % 4; }
+__device__ __forceinline__ int tile_row(int i) {
+    return i / 4 * (k_tile_edge / 2) + thread_x() / k_tile_side * 4 + i % 4;
+}
 __device__ __forceinline__ int tile_column(int j) {
     return j / 4 * (k_tile_edge / 2) + thread_x() % k_tile_side * 4 + j % 4;
 }
@@ -64,7 +68,8 @@ struct product_stages {
 };
 
 /// A thread's share of a stage: four depths each of two rows.
-__device__ __forceinline__ void fetch_stage(float (&v)[2][4], const padded_rows& from, index_t first, index_t first_depth) {
+__device__ __forceinline__ void fetch_stage(float (&v)[2][4], const padded_rows& from, index_t first,
+                                            index_t first_depth) {
     const float* const at = from.row(first + thread_x() / 4) + first_depth + thread_x() % 4 * 4;
     load<4>(v[0], at);
     load<4>(v[1], at + k_tile_edge / 2 * from.stride);

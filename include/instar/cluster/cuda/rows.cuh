@@ -117,7 +117,8 @@ __global__ void column_sums_kernel(double* sums, tensor_view<const T, 2> x, inde
         for (index_t i = begin + warp_id(); i < end; i += k_block_warps) {
             const index_t r = i * step;
             const double v =
-                (factor != nullptr ? factor[r] : 1.0) * static_cast<double>(to_float(x.data()[r * x.stride(0) + c])) - middle;
+                (factor != nullptr ? factor[r] : 1.0) * static_cast<double>(to_float(x.data()[r * x.stride(0) + c])) -
+                middle;
             sum += power == 2 ? v * v : v;
         }
     }
@@ -140,8 +141,8 @@ std::vector<double> column_sums(cuda_context& ctx, const char* op, const tensor_
     if (n == 0 || d == 0) return sums;
     const index_t rows_per_range = std::max<index_t>(256, ceil_div(n, 256)), n_ranges = ceil_div(n, rows_per_range);
     const scratch<double> parts(ctx, n_ranges * d, op);
-    launch(ctx, op, column_sums_kernel<T>, {blocks_for(d, k_warp_size), static_cast<unsigned>(n_ranges)}, {k_row_threads},
-           0, parts.data(), x, step, n, rows_per_range, factor, about, power);
+    launch(ctx, op, column_sums_kernel<T>, {blocks_for(d, k_warp_size), static_cast<unsigned>(n_ranges)},
+           {k_row_threads}, 0, parts.data(), x, step, n, rows_per_range, factor, about, power);
     const std::vector<double> all = downloaded<double>(ctx, parts.data(), n_ranges * d);
     for (std::size_t i = 0; i < all.size(); ++i) sums[i % sums.size()] += all[i];
     return sums;
@@ -181,7 +182,8 @@ template <class I>
 __global__ void gather_rows_kernel(padded_rows to, padded_rows from, const I* chosen) {
     const index_t r = own_row();
     if (r >= whole_tiles(to.n)) return;
-    for (index_t p = lane_id(); p < to.stride; p += k_warp_size) to.row(r)[p] = r < to.n ? from.row(chosen[r])[p] : 0.0f;
+    for (index_t p = lane_id(); p < to.stride; p += k_warp_size)
+        to.row(r)[p] = r < to.n ? from.row(chosen[r])[p] : 0.0f;
 }
 
 }  // namespace instar::cluster::cuda

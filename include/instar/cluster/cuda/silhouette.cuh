@@ -16,14 +16,15 @@ namespace instar::cluster {
 
 namespace cuda {
 
-inline constexpr int k_far_edge = 64;    ///< points of a tile's side; a thread has 4 × 4 distances
+inline constexpr int k_far_edge = 64;  ///< points of a tile's side; a thread has 4 × 4 distances
 inline constexpr int k_far_each = k_far_edge / k_tile_side;
-inline constexpr int k_far_depth = 8;    ///< features in shared memory at once
+inline constexpr int k_far_depth = 8;  ///< features in shared memory at once
 inline constexpr int k_far_pitch = k_far_edge + 1;
 
 /// to[i] = the row of sorted point i, in double, divided by its length when `lengths` are given. A warp a row.
 template <class T>
-__global__ void sorted_rows_kernel(double* to, tensor_view<const T, 2> x, const std::int32_t* rows, const double* squares) {
+__global__ void sorted_rows_kernel(double* to, tensor_view<const T, 2> x, const std::int32_t* rows,
+                                   const double* squares) {
     const index_t i = own_row();
     if (i >= x.extent(0)) return;
     const index_t r = rows[i];
@@ -33,7 +34,8 @@ __global__ void sorted_rows_kernel(double* to, tensor_view<const T, 2> x, const 
 }
 
 /// Depths first_depth … of points first … into shared memory, a depth after the other; zeros outside.
-__device__ __forceinline__ void fetch_points(shared_array<double> to, const double* x, index_t n, index_t d, index_t first, index_t first_depth) {
+__device__ __forceinline__ void fetch_points(shared_array<double> to, const double* x, index_t n, index_t d,
+                                             index_t first, index_t first_depth) {
     for (int q = thread_x(); q < k_far_edge * k_far_depth; q += k_tile_threads) {
         const index_t i = first + q / k_far_depth, c = first_depth + q % k_far_depth;
         to[q % k_far_depth * k_far_pitch + q / k_far_depth] = i < n && c < d ? x[i * d + c] : 0.0;
@@ -43,9 +45,11 @@ __device__ __forceinline__ void fetch_points(shared_array<double> to, const doub
 /// own[i]: Σ of distances within the cluster; nearest[i]: least mean distance to another. x: sorted, [n][d]; ids: of sorted points.
 template <silhouette_metric Metric>
 __global__ void __launch_bounds__(k_tile_threads)
-    silhouette_kernel(double* own, double* nearest, const double* x, const std::int32_t* ids, const index_t* begin, index_t n, index_t d) {
+    silhouette_kernel(double* own, double* nearest, const double* x, const std::int32_t* ids, const index_t* begin,
+                      index_t n, index_t d) {
     shared_memory memory;
-    const auto rows = memory.take<double>(k_far_depth * k_far_pitch), columns = memory.take<double>(k_far_depth * k_far_pitch),
+    const auto rows = memory.take<double>(k_far_depth * k_far_pitch),
+               columns = memory.take<double>(k_far_depth * k_far_pitch),
                tile = memory.take<double>(k_far_edge * k_far_pitch);
     const index_t first = block_x() * k_far_edge, row = first + thread_x();
     const bool walks = thread_x() < k_far_edge && row < n;
@@ -53,7 +57,7 @@ __global__ void __launch_bounds__(k_tile_threads)
     for (index_t j0 = 0; j0 < n; j0 += k_far_edge) {
         double distance[k_far_each][k_far_each] = {};
         for (index_t depth = 0; depth < d || depth == 0; depth += k_far_depth) {  // once for none: its barriers count
-            __syncthreads();  // the last depths have been read
+            __syncthreads();                                                      // the last depths have been read
             fetch_points(rows, x, n, d, first, depth);
             fetch_points(columns, x, n, d, j0, depth);
             __syncthreads();
@@ -71,7 +75,8 @@ __global__ void __launch_bounds__(k_tile_threads)
                     for (int j = 0; j < k_far_each; ++j) {
                         const double by = a[i] - b[j];
                         if constexpr (Metric == silhouette_metric::manhattan) distance[i][j] += fabs(by);
-                        else if constexpr (Metric == silhouette_metric::chebyshev) distance[i][j] = fmax(distance[i][j], fabs(by));
+                        else if constexpr (Metric == silhouette_metric::chebyshev)
+                            distance[i][j] = fmax(distance[i][j], fabs(by));
                         else distance[i][j] += by * by;
                     }
                 }
@@ -82,8 +87,8 @@ __global__ void __launch_bounds__(k_tile_threads)
             INSTAR_UNROLL
             for (int j = 0; j < k_far_each; ++j) {
                 const double v = distance[i][j];
-                tile[(thread_x() / k_tile_side + i * k_tile_side) * k_far_pitch + thread_x() % k_tile_side + j * k_tile_side] =
-                    Metric == silhouette_metric::euclidean ? sqrt(v) : v;
+                tile[(thread_x() / k_tile_side + i * k_tile_side) * k_far_pitch + thread_x() % k_tile_side +
+                     j * k_tile_side] = Metric == silhouette_metric::euclidean ? sqrt(v) : v;
             }
         }
         __syncthreads();
@@ -103,8 +108,8 @@ __global__ void __launch_bounds__(k_tile_threads)
 }
 
 template <class T>
-std::vector<double> silhouettes(cuda_context& ctx, const char* op, const tensor_view<const T, 2>& x, std::span<const std::int32_t> labels,
-                                silhouette_metric metric) {
+std::vector<double> silhouettes(cuda_context& ctx, const char* op, const tensor_view<const T, 2>& x,
+                                std::span<const std::int32_t> labels, silhouette_metric metric) {
     const detail::cluster_order order(op, x, labels);
     const index_t n = x.extent(0), d = x.extent(1);
     const bool cosine = metric == silhouette_metric::cosine;
@@ -115,17 +120,27 @@ std::vector<double> silhouettes(cuda_context& ctx, const char* op, const tensor_
     const uploaded<index_t> begin(ctx, op, order.begin);
     const uploaded<double> lengths(ctx, op, squares);
     const scratch<double> sorted(ctx, n * d, op), sums(ctx, 2 * n, op);
-    launch(ctx, op, sorted_rows_kernel<T>, grid_of_rows(n), {k_row_threads}, 0, sorted.data(), x, rows.data(), cosine ? lengths.data() : nullptr);
-    constexpr std::size_t k_bytes = 2 * instar::cuda::shared_bytes<double>(k_far_depth * k_far_pitch) + instar::cuda::shared_bytes<double>(k_far_edge * k_far_pitch);
+    launch(ctx, op, sorted_rows_kernel<T>, grid_of_rows(n), {k_row_threads}, 0, sorted.data(), x, rows.data(),
+           cosine ? lengths.data() : nullptr);
+    constexpr std::size_t k_bytes = 2 * instar::cuda::shared_bytes<double>(k_far_depth * k_far_pitch) +
+                                    instar::cuda::shared_bytes<double>(k_far_edge * k_far_pitch);
     const auto run = [&](auto kernel) {
-        launch(ctx, op, kernel, {blocks_for(n, k_far_edge)}, {k_tile_threads}, k_bytes, sums.data(), sums.data() + n, sorted.data(), ids.data(),
-               begin.data(), n, d);
+        launch(ctx, op, kernel, {blocks_for(n, k_far_edge)}, {k_tile_threads}, k_bytes, sums.data(), sums.data() + n,
+               sorted.data(), ids.data(), begin.data(), n, d);
     };
     switch (metric) {
-    case silhouette_metric::euclidean: run(silhouette_kernel<silhouette_metric::euclidean>); break;
-    case silhouette_metric::manhattan: run(silhouette_kernel<silhouette_metric::manhattan>); break;
-    case silhouette_metric::chebyshev: run(silhouette_kernel<silhouette_metric::chebyshev>); break;
-    default: run(silhouette_kernel<silhouette_metric::sqeuclidean>); break;  // halved for cosine: no ratio changes
+    case silhouette_metric::euclidean:
+        run(silhouette_kernel<silhouette_metric::euclidean>);
+        break;
+    case silhouette_metric::manhattan:
+        run(silhouette_kernel<silhouette_metric::manhattan>);
+        break;
+    case silhouette_metric::chebyshev:
+        run(silhouette_kernel<silhouette_metric::chebyshev>);
+        break;
+    default:
+        run(silhouette_kernel<silhouette_metric::sqeuclidean>);
+        break;  // halved for cosine: no ratio changes
     }
     const std::vector<double> found = downloaded<double>(ctx, sums.data(), 2 * n);
     std::vector<double> result(labels.size());
@@ -138,12 +153,14 @@ std::vector<double> silhouettes(cuda_context& ctx, const char* op, const tensor_
 }  // namespace cuda
 
 template <class T>
-std::vector<double> silhouette_samples(cuda_context& ctx, in_view<T, 2> x, std::span<const std::int32_t> labels, silhouette_metric metric) {
+std::vector<double> silhouette_samples(cuda_context& ctx, in_view<T, 2> x, std::span<const std::int32_t> labels,
+                                       silhouette_metric metric) {
     return cuda::silhouettes<T>(ctx, "silhouette_samples", x, labels, metric);
 }
 
 template <class T>
-double silhouette_score(cuda_context& ctx, in_view<T, 2> x, std::span<const std::int32_t> labels, silhouette_metric metric) {
+double silhouette_score(cuda_context& ctx, in_view<T, 2> x, std::span<const std::int32_t> labels,
+                        silhouette_metric metric) {
     const std::vector<double> each = cuda::silhouettes<T>(ctx, "silhouette_score", x, labels, metric);
     double sum = 0.0;
     for (const double s : each) sum += s;

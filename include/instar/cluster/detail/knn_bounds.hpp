@@ -135,7 +135,8 @@ public:
     float key_beyond(index_t q, double distance, double squared_norm) const {
         double key = 0.0, size = 0.0;
         if (has_norm()) {
-            const double scaled = metric_ == knn_metric::euclidean ? distance * scaling_.scale * scaling_.scale : distance;
+            const double scaled =
+                metric_ == knn_metric::euclidean ? distance * scaling_.scale * scaling_.scale : distance;
             key = scaled - squared_norm;
             size = scaled + squared_norm;
         } else {

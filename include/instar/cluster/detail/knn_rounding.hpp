@@ -33,10 +33,10 @@ INSTAR_HOST_DEVICE inline float float_beyond(double x) { return nextafterf(float
 /// Bounds of rounding in keys of `depth` products.
 struct knn_rounding {
     static constexpr double k_half_ulp = 0x1.0p-24;  // of float, relative
-    double alpha;      ///< of products, relative to ‖q‖·‖r‖
-    double underflow;  ///< of everything, absolute
-    double tolerance;  ///< of sums in double, relative
-    bool normed;       ///< whether keys hold ‖r‖²
+    double alpha;                                    ///< of products, relative to ‖q‖·‖r‖
+    double underflow;                                ///< of everything, absolute
+    double tolerance;                                ///< of sums in double, relative
+    bool normed;                                     ///< whether keys hold ‖r‖²
 
     knn_rounding(index_t depth, bool with_norm)
         : underflow(static_cast<double>(depth + 16) * 0x1.0p-122),
@@ -63,9 +63,9 @@ struct knn_rounding {
 
 /// x' = factor · x − shift of queries and references. For the inner product queries have no shift.
 struct knn_scaling {
-    double scale = 1.0;                                   ///< a power of two that keeps squares within float
+    double scale = 1.0;                                  ///< a power of two that keeps squares within float
     std::vector<double> query_factor, reference_factor;  ///< of each row
-    std::vector<double> shift;                            ///< of references, and of queries where keys hold ‖r‖²
+    std::vector<double> shift;                           ///< of references, and of queries where keys hold ‖r‖²
 
     /// Squares are ‖x‖² of each row. `mean`: of some references, of length 1 for cosine; any point would do, a near one is better.
     knn_scaling(knn_metric metric, const std::vector<double>& mean, const std::vector<double>& query_squares,

@@ -20,13 +20,15 @@ inline constexpr index_t k_most_points = index_t{1} << 30;
 inline void check_linkage_metric(linkage l, linkage_metric metric) {
     const bool of_means = l == linkage::ward || l == linkage::centroid || l == linkage::median;
     if (of_means && metric != linkage_metric::euclidean) {
-        throw value_error(std::string("agglomerative: ") + linkage_name(l) + " linkage needs the euclidean metric, not " + metric_name(metric));
+        throw value_error(std::string("agglomerative: ") + linkage_name(l) +
+                          " linkage needs the euclidean metric, not " + metric_name(metric));
     }
 }
 
 inline void check_points_shape(tensor_view<const float, 2> x) {
     if (x.extent(0) < 1 || x.extent(1) < 1 || x.extent(0) > k_most_points) {
-        throw value_error("agglomerative: x has shape " + shape_string(x) + ", needs at least one row and one column, and at most 2^30 rows");
+        throw value_error("agglomerative: x has shape " + shape_string(x) +
+                          ", needs at least one row and one column, and at most 2^30 rows");
     }
 }
 
@@ -55,9 +57,11 @@ inline void check_memory(const char* what, linkage l, index_t n, double per_poin
     const double needed = static_cast<double>(n) * per_point + pairs * element;
     const std::size_t allowed = limit != 0 ? limit : available_memory();
     if (needed <= static_cast<double>(allowed)) return;
-    std::string message = std::string(what) + ": " + linkage_name(l) + " linkage of " + std::to_string(n) + " points needs " +
-                          std::to_string(static_cast<unsigned long long>(needed)) + " bytes";
-    if (element != 0) message += ", " + std::to_string(static_cast<unsigned long long>(pairs * element)) + " of them for the matrix of distances";
+    std::string message = std::string(what) + ": " + linkage_name(l) + " linkage of " + std::to_string(n) +
+                          " points needs " + std::to_string(static_cast<unsigned long long>(needed)) + " bytes";
+    if (element != 0)
+        message += ", " + std::to_string(static_cast<unsigned long long>(pairs * element)) +
+                   " of them for the matrix of distances";
     message += "; " + std::to_string(allowed) + (limit != 0 ? " are allowed (memory_limit)" : " are available");
     if (element == 8) message += "; precision float32 halves the matrix";
     throw memory_error(message);

@@ -19,8 +19,9 @@ namespace cuda {
 inline constexpr int k_kmer_warps = 8;  ///< barcodes of a block
 
 template <class Id>
-__global__ void kmer_encode_kernel(tensor_view<Id, 2> ids, tensor_view<std::uint8_t, 2> mask, const char* letters, const index_t* begins,
-                                   const std::int32_t* offsets, detail::kmer_words words, index_t max_length) {
+__global__ void kmer_encode_kernel(tensor_view<Id, 2> ids, tensor_view<std::uint8_t, 2> mask, const char* letters,
+                                   const index_t* begins, const std::int32_t* offsets, detail::kmer_words words,
+                                   index_t max_length) {
     const index_t i = instar::cuda::block_x() * k_kmer_warps + instar::cuda::warp_id();
     if (i >= ids.extent(0)) return;
     const index_t size = begins[i + 1] - begins[i], offset = offsets != nullptr ? offsets[i] : 0;
@@ -31,8 +32,9 @@ __global__ void kmer_encode_kernel(tensor_view<Id, 2> ids, tensor_view<std::uint
         const bool attended = t < n_attended;
         const index_t begin = t * words.k < length ? t * words.k : length;
         // With N in the vocabulary padding is a word of N, and a word that the end cuts is padded.
-        ids.data()[i * ids.stride(0) + t] =
-            attended || words.tokenize_n ? static_cast<Id>(words.id(text + begin, length - begin)) : Id{detail::kmer_words::k_unknown};
+        ids.data()[i * ids.stride(0) + t] = attended || words.tokenize_n
+                                                ? static_cast<Id>(words.id(text + begin, length - begin))
+                                                : Id{detail::kmer_words::k_unknown};
         mask.data()[i * mask.stride(0) + t] = attended ? 1 : 0;
     }
 }
@@ -40,8 +42,8 @@ __global__ void kmer_encode_kernel(tensor_view<Id, 2> ids, tensor_view<std::uint
 }  // namespace cuda
 
 template <class Id>
-void kmer::encode_into(cuda_context& ctx, in_view<char, 1> letters, in_view<index_t, 1> begins, in_view<std::int32_t, 1> offsets,
-                       out_view<Id, 2> ids, out_view<std::uint8_t, 2> mask) const {
+void kmer::encode_into(cuda_context& ctx, in_view<char, 1> letters, in_view<index_t, 1> begins,
+                       in_view<std::int32_t, 1> offsets, out_view<Id, 2> ids, out_view<std::uint8_t, 2> mask) const {
     const char* const op = "kmer::encode_into";
     const index_t n = ids.extent(0);
     instar::detail::check_shape(op, "ids", ids, {n, seq_len()});
@@ -85,8 +87,9 @@ basic_encoded_batch<typename Context::memory> kmer::encode_on_device(Context& ct
     const tensor_view<index_t, 1> begins_view(device_begins.data(), {n + 1});
     ctx.upload(letters_view, tensor_view<const char, 1>(letters.data(), {n_letters}));
     ctx.upload(begins_view, tensor_view<const index_t, 1>(begins.data(), {n + 1}));
-    basic_encoded_batch<typename Context::memory> batch{tensor<std::int32_t, 2, typename Context::memory>({n, seq_len()}),
-                                                        tensor<std::uint8_t, 2, typename Context::memory>({n, seq_len()})};
+    basic_encoded_batch<typename Context::memory> batch{
+        tensor<std::int32_t, 2, typename Context::memory>({n, seq_len()}),
+        tensor<std::uint8_t, 2, typename Context::memory>({n, seq_len()})};
     encode_into<std::int32_t>(ctx, letters_view, begins_view, {}, batch.ids, batch.mask);
     return batch;
 }
