@@ -12,9 +12,16 @@ namespace {
 
 // What the two kinds of network differ in.
 
+template <class Network>
+struct activations_of;
 template <class Memory>
-nn::vit_activations<float, Memory> activations_of(const nn::vit<float, Memory>&) { return {}; }
-nn::resnet_activations<float> activations_of(const nn::resnet<float>&) { return {}; }
+struct activations_of<nn::vit<float, Memory>> {
+    using type = nn::vit_activations<float, Memory>;
+};
+template <>
+struct activations_of<nn::resnet<float>> {
+    using type = nn::resnet_activations<float>;
+};
 
 template <class Context, class Memory>
 tensor_view<float, 2> forward(Context& ctx, nn::vit<float, Memory>& vit, nn::vit_activations<float, Memory>& memory, tensor_view<const float, 4> images, bool training, philox rng) {
@@ -33,7 +40,7 @@ template <class Context, class Host>
 class network_on final : public image_network {
     using memory = typename Context::memory;
     using placed = decltype(examples::on_device(std::declval<Context&>(), std::declval<Host&>()));  // a reference to the host's on the CPU
-    using activations = decltype(activations_of(std::declval<std::remove_reference_t<placed>&>()));
+    using activations = typename activations_of<std::remove_reference_t<placed>>::type;
 
 public:
     network_on(Context& ctx, image_model& model, Host& host)
