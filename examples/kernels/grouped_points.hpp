@@ -18,7 +18,7 @@ inline std::vector<float> grouped_points(instar::index_t n, instar::index_t d) {
     for (index_t i = 0; i < n; ++i) {
         const auto s = static_cast<index_t>(rng.below(static_cast<std::uint64_t>(i), k_outer * k_inner));
         for (index_t p = 0; p < d; ++p) {
-            const float v = 2.0f * genus[static_cast<std::size_t>(s / k_inner * d + p)] + species[static_cast<std::size_t>(s * d + p)] + 0.5f * noise[static_cast<std::size_t>(i * d + p)];
+            const float v = 4.0f * genus[static_cast<std::size_t>(s / k_inner * d + p)] + species[static_cast<std::size_t>(s * d + p)] + 0.5f * noise[static_cast<std::size_t>(i * d + p)];
             x[static_cast<std::size_t>(i * d + p)] = v;
             mean[static_cast<std::size_t>(p)] += static_cast<double>(v) / static_cast<double>(n);
         }
