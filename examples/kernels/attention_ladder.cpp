@@ -3,7 +3,6 @@
 //     kernels attention [seq_len]        8 heads of 64, [1, seq_len, 8, 64], float; default 1024
 //
 // The text that goes with it is docs/kernels/attention.md.
-#include <functional>
 #include <limits>
 
 #include "ladder.hpp"
@@ -34,6 +33,15 @@ struct scratch {
     explicit scratch(index_t n) : scores(static_cast<std::size_t>(n * n)), keys(static_cast<std::size_t>((n + 63) / 64 * 64 * k_d)), values(keys.size()) {}
 };
 
+void softmax_rows(float* s, index_t n) {
+    for (float* row = s; row != s + n * n; row += n) {
+        const float largest = *std::max_element(row, row + n);
+        float sum = 0.0f;
+        for (index_t j = 0; j < n; ++j) sum += row[j] = std::exp(row[j] - largest);
+        for (index_t j = 0; j < n; ++j) row[j] /= sum;
+    }
+}
+
 // 1. The definition: scores, softmax, weighted sums, with a T × T matrix between them. The inner loop of the first product is one chain of
 // additions, that of the second walks down a column of v.
 void three_loops(const head& h, scratch& with) {
@@ -45,13 +53,7 @@ void three_loops(const head& h, scratch& with) {
             s[i * h.n + j] = k_scale * sum;
         }
     }
-    for (index_t i = 0; i < h.n; ++i) {
-        float* row = s + i * h.n;
-        const float largest = *std::max_element(row, row + h.n);
-        float sum = 0.0f;
-        for (index_t j = 0; j < h.n; ++j) sum += row[j] = std::exp(row[j] - largest);
-        for (index_t j = 0; j < h.n; ++j) row[j] /= sum;
-    }
+    softmax_rows(s, h.n);
     for (index_t i = 0; i < h.n; ++i) {
         for (index_t c = 0; c < k_d; ++c) {
             float sum = 0.0f;
@@ -75,13 +77,7 @@ void row_updates(const head& h, scratch& with) {
             for (index_t j = 0; j < h.n; ++j) s[i * h.n + j] += x * kt[c * h.n + j];
         }
     }
-    for (index_t i = 0; i < h.n; ++i) {
-        float* row = s + i * h.n;
-        const float largest = *std::max_element(row, row + h.n);
-        float sum = 0.0f;
-        for (index_t j = 0; j < h.n; ++j) sum += row[j] = std::exp(row[j] - largest);
-        for (index_t j = 0; j < h.n; ++j) row[j] /= sum;
-    }
+    softmax_rows(s, h.n);
     for (index_t i = 0; i < h.n; ++i) {
         float o[k_d] = {};
         for (index_t j = 0; j < h.n; ++j) {

@@ -102,7 +102,8 @@ std::vector<float> half_norms(const clustering& g) {
 
 // scores[i, c] = x_i · c − ‖c‖²/2 for rows of x and all of `centers`: the product of docs/kernels/gemm.md on this thread.
 void scores_of(float* scores, const float* x, index_t n_rows, const float* centers, index_t n_centers, const float* half_norm) {
-    instar::ops::cpu::gemm_serial({.m = n_rows, .n = n_centers, .k = k_d, .a = x, .lda = k_d, .b = centers, .ldb = k_d, .transpose_b = true, .c = scores, .ldc = n_centers, .bias = half_norm});
+    instar::ops::cpu::gemm_serial({.m = n_rows, .n = n_centers, .k = k_d, .a = x, .lda = k_d, .b = centers, .ldb = k_d, .transpose_b = true,
+                                   .c = scores, .ldc = n_centers, .bias = half_norm});
 }
 
 // 3. All scores as one matrix product, then the largest of each row. The matrix (40 MB) goes to memory and comes back.
@@ -125,14 +126,13 @@ index_t place_of_largest(const float* row, index_t n) {
     if (n >= k_lanes) {
         vec high = at(row);
         places where = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, now = where;
-        const places first = where;
         for (j = k_lanes; j + k_lanes <= n; j += k_lanes) {
             now += static_cast<int>(k_lanes);
             const places larger = at(row + j) > high;  // strictly: the first of equals stays
             high = larger ? at(row + j) : high;
             where = larger ? now : where;
         }
-        best = high[first[0]];
+        best = high[0];
         place = where[0];
         for (index_t l = 1; l < k_lanes; ++l) {
             if (high[l] > best || (high[l] == best && where[l] < place)) best = high[l], place = where[l];

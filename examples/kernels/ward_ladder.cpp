@@ -184,11 +184,13 @@ void find_nearest(std::vector<neighbour>& nearest, const clusters& c, const std:
         gather(rows, norms, sizes, ask.data() + i0, height);
         for (index_t j0 = 0; j0 < n; j0 += k_columns) {
             const index_t width = std::min(k_columns, n - j0);
-            instar::ops::cpu::gemm_serial({.m = height, .n = width, .k = k_d, .a = rows.data(), .lda = k_d, .b = all.data() + j0 * k_d, .ldb = k_d, .transpose_b = true, .c = least.data(), .ldc = k_columns});
+            instar::ops::cpu::gemm_serial({.m = height, .n = width, .k = k_d, .a = rows.data(), .lda = k_d, .b = all.data() + j0 * k_d, .ldb = k_d, .transpose_b = true,
+                                           .c = least.data(), .ldc = k_columns});
             for (index_t i = 0; i < height; ++i) {
                 const index_t slot = ask[static_cast<std::size_t>(i0 + i)];
                 float* row = least.data() + i * k_columns;
-                const float *to_norm = all_norms.data() + j0, *to_size = all_sizes.data() + j0, norm = norms[static_cast<std::size_t>(i)], size = sizes[static_cast<std::size_t>(i)];
+                const float *to_norm = all_norms.data() + j0, *to_size = all_sizes.data() + j0;
+                const float norm = norms[static_cast<std::size_t>(i)], size = sizes[static_cast<std::size_t>(i)];
                 for (index_t j = 0; j < width; ++j) {  // D, less what rounding may have added
                     const float both = norm + to_norm[j];
                     row[j] = 2.0f * size * to_size[j] / (size + to_size[j]) * (both - 2.0f * row[j] - k_rounding * both);
