@@ -25,6 +25,12 @@ namespace kernels {
 
 int run_gemm(instar::index_t n);
 int run_layer_norm(instar::index_t n_rows);
+int run_attention(instar::index_t seq_len);
+int run_kmeans(instar::index_t n);
+int run_ward(instar::index_t n, instar::index_t n_large);
+
+/// How long a rung runs at least; main's --seconds.
+inline double least_seconds = 0.5;
 
 inline std::vector<float> random_values(instar::index_t n, std::uint64_t seed) {
     std::vector<float> x(static_cast<std::size_t>(n));
@@ -35,7 +41,7 @@ inline std::vector<float> random_values(instar::index_t n, std::uint64_t seed) {
 
 inline double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-/// What one run of the work takes: operations, or bytes that must move at least.
+/// What one run of the work takes: operations, or bytes that must move at least. Neither: the table shows times alone.
 struct work {
     double flop = 0.0;
     double bytes = 0.0;
@@ -44,18 +50,19 @@ struct work {
 class ladder {
 public:
     ladder(std::string title, work w) : title_(std::move(title)), work_(w) {
+        if (!has_rate()) return;
         instar::cpu_context one(1), all;
         limit_one_ = limit(one);
         limit_all_ = limit(all);
     }
 
-    /// Runs f for half a second at least, three times at least; the median counts.
+    /// Runs f for least_seconds, three times at least; the median counts. Right: the error is below the tolerance.
     template <class F, class Error>
-    void rung(const std::string& name, int threads, F f, Error error) {
+    void rung(const std::string& name, int threads, F f, Error error, double tolerance = 1e-5) {
         f();
         const double wrong = error();
         std::vector<double> times;
-        for (const double begin = now(); times.size() < 3 || (now() - begin < 0.5 && times.size() < 1000);) {
+        for (const double begin = now(); times.size() < 3 || (now() - begin < least_seconds && times.size() < 1000);) {
             const double t = now();
             f();
             times.push_back(now() - t);
@@ -63,21 +70,33 @@ public:
         std::nth_element(times.begin(), times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2), times.end());
         const double seconds = times[times.size() / 2], rate = (work_.flop > 0 ? work_.flop : work_.bytes) / seconds * 1e-9;
         if (first_ == 0.0) first_ = seconds;
-        const bool right = wrong < 1e-5;  // NaN is wrong
+        const bool right = wrong < tolerance;  // NaN is wrong
         all_right_ = all_right_ && right;
-        rows_.push_back({name, text("%d", threads), text("%.2f", seconds * 1e3), text("%.1f", rate), text("%.0f %%", 100.0 * rate / (threads > 1 ? limit_all_ : limit_one_)),
-                         text("%.1f×", first_ / seconds), right ? "yes" : text("NO (%.1e)", wrong)});
+        rows_.push_back({name, text("%d", threads), text("%.2f", seconds * 1e3)});
+        if (has_rate()) {
+            rows_.back().push_back(text("%.1f", rate));
+            rows_.back().push_back(text("%.0f %%", 100.0 * rate / (threads > 1 ? limit_all_ : limit_one_)));
+        }
+        rows_.back().push_back(text("%.1f×", first_ / seconds));
+        rows_.back().push_back(right ? "yes" : text("NO (%.1e)", wrong));
     }
 
     int finish() const {
-        examples::text_table table({"step", "threads", "ms", work_.flop > 0 ? "GFLOP/s" : "GB/s", work_.flop > 0 ? "of peak" : "of triad", "speed-up", "right"});
+        std::vector<std::string> header{"step", "threads", "ms"};
+        const char* unit = work_.flop > 0 ? "GFLOP/s" : "GB/s";
+        if (has_rate()) header.insert(header.end(), {unit, work_.flop > 0 ? "of peak" : "of triad"});
+        header.insert(header.end(), {"speed-up", "right"});
+        examples::text_table table(header);
         for (const auto& row : rows_) table.add_row(row);
-        std::printf("%s; the machine's limit: %.0f %s with one thread, %.0f with all\n\n%s\n", title_.c_str(), limit_one_, work_.flop > 0 ? "GFLOP/s" : "GB/s", limit_all_,
-                    table.text().c_str());
+        std::printf("%s", title_.c_str());
+        if (has_rate()) std::printf("; the machine's limit: %.0f %s with one thread, %.0f with all", limit_one_, unit, limit_all_);
+        std::printf("\n\n%s\n", table.text().c_str());
         return all_right_ ? 0 : 1;
     }
 
 private:
+    bool has_rate() const { return work_.flop > 0 || work_.bytes > 0; }
+
     template <class... Args>
     static std::string text(const char* format, Args... args) {
         char buffer[64];

@@ -4,6 +4,7 @@
 //
 // The text that goes with it is docs/kernels/layer_norm.md.
 #include "ladder.hpp"
+#include "tile.hpp"
 
 #include "instar/ops/layer_norm.hpp"
 
@@ -12,8 +13,7 @@ namespace kernels {
 namespace {
 
 using instar::index_t;
-using vec = float __attribute__((vector_size(64), aligned(4), may_alias));
-constexpr index_t k_lanes = 16, k_d = 768;
+constexpr index_t k_d = 768;
 constexpr double k_eps = 1e-5;
 
 // 1. Operator by operator over the whole array, as a framework without fusion does it: mean, difference, square, variance, scale. Every
@@ -54,14 +54,6 @@ void row_by_row(float* y, const float* x, const float* weight, const float* bias
     }
 }
 
-const vec& at(const float* p) { return *reinterpret_cast<const vec*>(p); }
-
-float total(const vec& v) {
-    float s = 0.0f;
-    for (index_t l = 0; l < k_lanes; ++l) s += v[l];
-    return s;
-}
-
 // 3. Four vectors of sums: 64 chains side by side, in an order that we chose once and that never changes.
 void vector_sums(float* y, const float* x, const float* weight, const float* bias, index_t n_rows) {
     for (index_t r = 0; r < n_rows; ++r) {
@@ -78,7 +70,7 @@ void vector_sums(float* y, const float* x, const float* weight, const float* bia
             }
         }
         const float rstd = 1.0f / std::sqrt(total((q[0] + q[1]) + (q[2] + q[3])) / k_d + static_cast<float>(k_eps));
-        for (index_t c = 0; c < k_d; c += k_lanes) *reinterpret_cast<vec*>(y + r * k_d + c) = (at(row + c) - mean) * rstd * at(weight + c) + at(bias + c);
+        for (index_t c = 0; c < k_d; c += k_lanes) at(y + r * k_d + c) = (at(row + c) - mean) * rstd * at(weight + c) + at(bias + c);
     }
 }
 
