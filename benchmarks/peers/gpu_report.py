@@ -11,8 +11,13 @@ the peer's files the ratios and the bars that need one are "not measured", never
 import argparse
 import dataclasses
 import json
+import os
 import statistics
 import sys
+import tempfile
+
+# What follows this line in a report is written by hand (why a bar is missed, what comes next), and kept when the report is made anew.
+BY_HAND = "<!-- by hand from here on -->"
 
 
 @dataclasses.dataclass
@@ -127,14 +132,28 @@ def number(v, pattern):
     return "" if v is None else pattern.format(v)
 
 
-def markdown(facts, context, peer, all_rows, all_bars, title):
+def cell(text):
+    return str(text).replace("|", "\\|").replace("\n", " ")
+
+
+def kept_by_hand(path):
+    """What stands in an older report from BY_HAND on, or that line alone."""
+    if os.path.exists(path):
+        with open(path) as f:
+            _, found, kept = f.read().partition(BY_HAND)
+        if found:
+            return BY_HAND + kept
+    return BY_HAND + "\n"
+
+
+def markdown(facts, context, peer, all_rows, all_bars, title, kept=BY_HAND + "\n"):
     met = sum(b.met is True for b in all_bars)
     missed = sum(b.met is False for b in all_bars)
     unmeasured = sum(b.met is None for b in all_bars)
-    lines = [f"# {title}", "", "Written by `scripts/gpu.sh` from measurements of one machine; not edited by hand.", "", "| | |", "|---|---|"]
-    lines += [f"| {key.replace('_', ' ')} | {value} |" for key, value in {**facts, **context}.items() if not isinstance(value, (list, dict))]
+    lines = [f"# {title}", "", "Written by `scripts/gpu.sh` from measurements of one machine; do not edit above the last section.", "", "| | |", "|---|---|"]
+    lines += [f"| {key.replace('_', ' ')} | {cell(value)} |" for key, value in {**facts, **context}.items() if not isinstance(value, (list, dict))]
     if peer:
-        lines += [f"| PyTorch's {key} | {value} |" for key, value in peer["facts"].items()]
+        lines += [f"| PyTorch's {key} | {cell(value)} |" for key, value in peer["facts"].items()]
     else:
         lines += ["", "PyTorch was not run: there are no ratios here."]
     lines += ["", "## Bars of the design", "", f"{met} met, {missed} missed, {unmeasured} not measured.", "", "| work | bar | measured | |", "|---|---|---|---|"]
@@ -147,8 +166,8 @@ def markdown(facts, context, peer, all_rows, all_bars, title):
         theirs, way = (number(r.peer[1] * 1e3, "{:.3f}"), r.peer[0]) if r.peer else ("", r.peer_error)
         cells = [r.name, own, number(r.tflops, "{:.1f}"), number(r.peak_share and 100 * r.peak_share, "{:.0f} %"), number(r.copy_share and 100 * r.copy_share, "{:.0f} %"),
                  theirs, way, number(r.ratio, "{:.2f}")]
-        lines.append("| " + " | ".join(c.replace("|", "\\|").replace("\n", " ") for c in cells) + " |")
-    return "\n".join(lines) + "\n"
+        lines.append("| " + " | ".join(map(cell, cells)) + " |")
+    return "\n".join(lines) + "\n\n" + kept
 
 
 def made_up():
@@ -193,7 +212,14 @@ def self_test():
     assert all(r.ratio is None for r in alone) and all(b.met is None for b in bars(alone) if "PyTorch" in b.bar or "Flash" in b.bar)
     text = markdown({"date": "never"}, contexts(instar), None, alone, bars(alone), "x")
     assert "PyTorch was not run" in text and "| never |" in text
-    text = markdown({"date": "never"}, contexts(instar), peer, all_rows, bars(all_rows), "x")
+    text = markdown({"date": "never", "tests": "9 | 9"}, contexts(instar), peer, all_rows, bars(all_rows), "x", BY_HAND + "\nkept\n")
+    assert text.endswith("\n\n" + BY_HAND + "\nkept\n") and "| tests | 9 \\| 9 |" in text
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "x.md")
+        assert kept_by_hand(path) == BY_HAND + "\n"
+        with open(path, "w") as f:
+            f.write(text)
+        assert kept_by_hand(path) == BY_HAND + "\nkept\n"
     table = [line for line in text.splitlines() if line.startswith("| ")]
     assert all(line.replace("\\|", "").count("|") in (3, 5, 9) for line in table)
     assert "| only_theirs/1 | not measured |" in text and "CUDA out of memory" in text
@@ -221,8 +247,12 @@ def main():
         print("gpu_report.py: the files hold no measurement of instar; nothing is written", file=sys.stderr)
         return 1
     all_bars, context = bars(all_rows), contexts(instar)
+    if context.get("device") == "instar emulator":
+        print("gpu_report.py: these are times of the emulator, which mean nothing; nothing is written", file=sys.stderr)
+        return 1
+    kept = kept_by_hand(args.out + ".md")
     with open(args.out + ".md", "w") as f:
-        f.write(markdown(facts, context, peer, all_rows, all_bars, f"GPU benchmarks: {context.get('device', 'unknown device')}"))
+        f.write(markdown(facts, context, peer, all_rows, all_bars, f"GPU benchmarks: {context.get('device', 'unknown device')}", kept))
     with open(args.out + ".json", "w") as f:
         json.dump({"facts": facts, "context": context, "peer": peer and peer["facts"], "bars": [dataclasses.asdict(b) for b in all_bars],
                    "works": [dataclasses.asdict(r) | {"ratio": r.ratio} for r in all_rows]}, f, indent=1)
