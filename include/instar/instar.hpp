@@ -149,6 +149,8 @@
 
 #if defined(__CUDACC__) || defined(INSTAR_CUDA_EMULATED)
 #include "instar/cuda/cuda_context.hpp"
+#include "instar/cuda/event.hpp"
+#include "instar/cuda/graph.hpp"
 #endif
 
 #endif

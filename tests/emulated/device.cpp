@@ -1,5 +1,9 @@
 // The checks that a real GPU runs (tests/gpu), on the emulated device: all operators through copies, and training steps of a
+<<<<<<< HEAD
 // small BERT. Those of a small ResNet: resnet.cpp.
+=======
+// small BERT. Arguments in host memory are refused, as a device does.
+>>>>>>> work-gpu
 
 #include "support/device_checks.hpp"
 #include "support/device_images.hpp"
@@ -7,18 +11,18 @@
 using namespace instar;
 
 TEST_CASE("device operators agree with the reference in float") {
-    cuda_context ctx;
+    cuda_context ctx(0, {.check_memory = true});
     test::check_device_operators<float>(ctx, false);
     test::check_device_image_operators<float>(ctx, false);
     test::check_device_adamw(ctx, 3001);
 }
 TEST_CASE("device operators agree with the reference in bf16") {
-    cuda_context ctx;
+    cuda_context ctx(0, {.check_memory = true});
     test::check_device_operators<bf16>(ctx, false);
     test::check_device_image_operators<bf16>(ctx, false);
 }
 TEST_CASE("device training of a small BERT follows the CPU's in double") {
-    cuda_context ctx;
+    cuda_context ctx(0, {.check_memory = true});
     test::check_device_training(ctx);
 }
 TEST_CASE("device training gives the same bits in every thread order") {

@@ -6,7 +6,8 @@
 //     cuda::launch(ctx, "gelu_forward", gelu_kernel<float, 4>, {cuda::blocks_for(n, 1024)}, {256}, 0, y, x, n);
 //
 // A failure is a device_error that begins with the operator's name. On a device only the launch itself is checked here; what
-// goes wrong inside is reported by the next call that waits. The emulator reports everything at once.
+// goes wrong inside is reported by the next call that waits. The emulator reports everything at once. Tensors and pointers that
+// are not memory of the context's device are refused before anything is queued (cuda_context::check_memory).
 
 #include <type_traits>
 
@@ -26,12 +27,14 @@ void launch(cuda_context& ctx, const char* op, void (*kernel)(Parameters...), ex
     }
 #if defined(__CUDACC__)
     ctx.activate();
+    (check_argument(ctx, op, arguments), ...);
     if (shared > std::size_t{48} << 10) {
         check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)), op, "cudaFuncSetAttribute");
     }
     kernel<<<dim3(grid.x, grid.y, grid.z), dim3(block.x, block.y, block.z), shared, ctx.stream()>>>(arguments...);
     check(cudaGetLastError(), op, "kernel launch");
 #else
+    (check_argument(ctx, op, arguments), ...);
     auto call = [&] { kernel(arguments...); };
     try {
         ctx.emulator().launch(grid, block, shared, [](void* c) { (*static_cast<decltype(call)*>(c))(); }, &call);

@@ -12,12 +12,31 @@
 
 namespace instar::cuda {
 
+#if defined(INSTAR_CUDA_EMULATED) || defined(INSTAR_CUDA_HEADERS)
+template <class T>
+void check_argument(const cuda_context& ctx, const char* op, const matmul_problem<T>& p) {
+    if (p.m == 0 || p.n == 0) return;
+    if (p.k != 0) {
+        check_argument(ctx, op, p.a);
+        check_argument(ctx, op, p.b);
+    }
+    check_argument(ctx, op, p.d);
+    check_argument(ctx, op, p.bias);
+}
+#endif
+
 #if defined(INSTAR_CUDA_EMULATED)
 
 /// The product as cuBLASLt is asked for it, column-major, sums in double. It also checks the exchange of factors that
 /// row_major_product does, because it takes the problem in the same form.
 template <class T>
-void run_matmul(cuda_context&, const char*, const matmul_problem<T>& p) {
+void run_matmul(cuda_context& ctx, const char* op, const matmul_problem<T>& p) {
+    check_argument(ctx, op, p);
+    try {
+        ctx.emulator().begin_call();
+    } catch (const device_error& e) {
+        throw device_error(std::string(op) + ": " + e.what());
+    }
     const auto value = [](T x) { return static_cast<double>(static_cast<float>(x)); };
     std::vector<double> column(static_cast<std::size_t>(p.k)), sum(static_cast<std::size_t>(p.m));
     for (index_t j = 0; j < p.n; ++j) {
@@ -50,6 +69,7 @@ void run_matmul(cuda_context&, const char*, const matmul_problem<T>& p) {
 template <class T>
 void run_matmul(cuda_context& ctx, const char* op, const matmul_problem<T>& p) {
     ctx.activate();
+    check_argument(ctx, op, p);
     ctx.blas().run(op, ctx.stream(), p);
 }
 

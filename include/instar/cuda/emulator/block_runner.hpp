@@ -80,8 +80,14 @@ public:
         }
     }
 
+    /// Throws when options.fail_launch asks for it: called for each kernel launch and matrix product.
+    void begin_call() {
+        if (++n_calls_ == options_.fail_launch) throw device_error("launch " + std::to_string(n_calls_) + " fails, as options.fail_launch asks");
+    }
+
     /// Runs call(argument) for every thread of every block. Throws device_error with block, thread and place of what failed.
     void launch(extent3 grid, extent3 block, std::size_t shared_bytes, kernel_call call, void* argument) {
+        begin_call();
         if (running_block != nullptr) throw device_error("emulator: a kernel may not launch another");
         const std::size_t n_threads = std::size_t{block.x} * block.y * block.z;
         if (n_threads < 1 || n_threads > k_max_threads) {
@@ -389,6 +395,7 @@ private:
     }
 
     options options_;
+    int n_calls_ = 0;
     philox random_;
     std::uint64_t random_index_ = 0;
     std::vector<std::unique_ptr<thread>> threads_;

@@ -4,6 +4,7 @@
 // What a program may choose about the emulator.
 //
 //     instar::cuda_context ctx(0, {.order = instar::cuda::emulator::thread_order::shuffled, .seed = 7});
+//     instar::cuda_context broken(0, {.fail_launch = 2});      // the second launch fails, as a device's may
 
 #include <cstddef>
 #include <cstdint>
@@ -20,6 +21,15 @@ struct options {
     std::uint64_t seed = 1;
     bool check_shared = true;                           ///< races and uninitialised reads; bounds are always checked
     std::size_t stack_bytes = std::size_t{256} << 10;   ///< of each emulated thread; only touched pages cost memory
+
+    // Misfortune, so that tests can show what operators do then.
+    std::size_t memory_bytes = std::size_t{1} << 34;    ///< the device's memory; bounds what operators take for temporaries
+    int fail_allocation = 0;                            ///< the n-th allocation of a temporary fails; 0 = none
+    int fail_launch = 0;                                ///< the n-th kernel launch or matrix product fails; 0 = none
+    int compute_major = 8;                              ///< what the device reports
+    int compute_minor = 0;
+    /// Refuse arguments that are not device memory, as a device does. Off: tests may pass tensors of the host.
+    bool check_memory = false;
 };
 
 }  // namespace instar::cuda::emulator

@@ -55,16 +55,22 @@ __global__ void scale_kernel(T* y, float factor, index_t n) {
     store<W>(y + i, v, n - i);
 }
 
+/// For operators that begin with one: `op` is what a failure names.
+template <class T>
+void fill_values(cuda_context& ctx, const char* op, const tensor_view<T, 1>& y, std::type_identity_t<T> value) {
+    instar::detail::check_contiguous(op, "y", y);
+    const index_t n = y.extent(0);
+    const auto run = [&]<int W>(std::integral_constant<int, W>) {
+        launch(ctx, op, fill_kernel<T, W>, flat_grid<W>(n), {k_flat_threads}, 0, y.data(), static_cast<float>(value), n);
+    };
+    with_pack<T>(packable(y), run);
+}
+
 }  // namespace cuda
 
 template <class T>
 void fill(cuda_context& ctx, tensor_view<T, 1> y, std::type_identity_t<T> value) {
-    instar::detail::check_contiguous("fill", "y", y);
-    const index_t n = y.extent(0);
-    const auto run = [&]<int W>(std::integral_constant<int, W>) {
-        cuda::launch(ctx, "fill", cuda::fill_kernel<T, W>, cuda::flat_grid<W>(n), {cuda::k_flat_threads}, 0, y.data(), static_cast<float>(value), n);
-    };
-    cuda::with_pack<T>(cuda::packable(y), run);
+    cuda::fill_values<T>(ctx, "fill", y, value);
 }
 
 template <class T>

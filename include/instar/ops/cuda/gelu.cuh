@@ -42,18 +42,24 @@ __global__ void gelu_backward_kernel(T* dx, const T* dy, const T* x, index_t n) 
     store<W>(dx + i, g, n - i);
 }
 
+/// For operators that end in one: `op` is what a failure names.
+template <class T>
+void gelu(cuda_context& ctx, const char* op, const tensor_view<T, 1>& y, const tensor_view<const T, 1>& x) {
+    const index_t n = y.extent(0);
+    instar::detail::check_shape(op, "x", x, {n});
+    instar::detail::check_contiguous(op, "y", y);
+    instar::detail::check_contiguous(op, "x", x);
+    const auto run = [&]<int W>(std::integral_constant<int, W>) {
+        launch(ctx, op, gelu_forward_kernel<T, W>, flat_grid<W>(n), {k_flat_threads}, 0, y.data(), x.data(), n);
+    };
+    with_pack<T>(packable(y, x), run);
+}
+
 }  // namespace cuda
 
 template <class T>
 void gelu_forward(cuda_context& ctx, tensor_view<T, 1> y, in_view<T, 1> x) {
-    const index_t n = y.extent(0);
-    instar::detail::check_shape("gelu_forward", "x", x, {n});
-    instar::detail::check_contiguous("gelu_forward", "y", y);
-    instar::detail::check_contiguous("gelu_forward", "x", x);
-    const auto run = [&]<int W>(std::integral_constant<int, W>) {
-        cuda::launch(ctx, "gelu_forward", cuda::gelu_forward_kernel<T, W>, cuda::flat_grid<W>(n), {cuda::k_flat_threads}, 0, y.data(), x.data(), n);
-    };
-    cuda::with_pack<T>(cuda::packable(y, x), run);
+    cuda::gelu<T>(ctx, "gelu_forward", y, x);
 }
 
 template <class T>

@@ -26,11 +26,11 @@ void check_rows(const char* op, const char* argument, const tensor_view<T, 2>& v
 
 /// c = 0, row by row when there are gaps.
 template <class T>
-void clear(cuda_context& ctx, const tensor_view<T, 2>& c) {
+void clear(cuda_context& ctx, const char* op, const tensor_view<T, 2>& c) {
     if (c.contiguous()) {
-        ops::fill<T>(ctx, tensor_view<T, 1>(c.data(), {c.size()}), T(0.0f));
+        fill_values<T>(ctx, op, tensor_view<T, 1>(c.data(), {c.size()}), T(0.0f));
     } else {
-        for (index_t r = 0; r < c.extent(0); ++r) ops::fill<T>(ctx, c[r], T(0.0f));
+        for (index_t r = 0; r < c.extent(0); ++r) fill_values<T>(ctx, op, c[r], T(0.0f));
     }
 }
 
@@ -58,7 +58,7 @@ void gemm(cuda_context& ctx, tensor_view<T, 2> c, in_view<T, 2> a, in_view<T, 2>
     cuda::check_rows(k_op, "b", b);
     if (m == 0 || n == 0) return;
     if (k == 0) {
-        if (!options.accumulate) cuda::clear(ctx, c);
+        if (!options.accumulate) cuda::clear(ctx, k_op, c);
         return;
     }
     cuda::matmul<T>(ctx, k_op, c, a, b, options);

@@ -204,7 +204,7 @@ public:
         if (to.extent(0) == 0 || d_ == 0) return;
         if constexpr (!std::is_same_v<T, float>) {
             sums_ = tensor_view<float, 2>(memory_.data(), {to.extent(0), d_});
-            fill<float>(ctx_, sums_.template reshape<1>({sums_.size()}), 0.0f);
+            fill_values<float>(ctx_, op_, sums_.template reshape<1>({sums_.size()}), 0.0f);
         } else {
             sums_ = to;
         }

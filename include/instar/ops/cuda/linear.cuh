@@ -49,11 +49,11 @@ void linear(cuda_context& ctx, const char* op, const tensor_view<T, 2>& y, const
 
 /// y = gelu(x) over rows that may be strided.
 template <class T>
-void gelu_rows(cuda_context& ctx, const tensor_view<T, 2>& y, const tensor_view<const T, 2>& x) {
+void gelu_rows(cuda_context& ctx, const char* op, const tensor_view<T, 2>& y, const tensor_view<const T, 2>& x) {
     if (y.contiguous() && x.contiguous()) {
-        ops::gelu_forward<T>(ctx, tensor_view<T, 1>(y.data(), {y.size()}), tensor_view<const T, 1>(x.data(), {x.size()}));
+        gelu<T>(ctx, op, tensor_view<T, 1>(y.data(), {y.size()}), tensor_view<const T, 1>(x.data(), {x.size()}));
     } else {
-        for (index_t r = 0; r < y.extent(0); ++r) ops::gelu_forward<T>(ctx, y[r], x[r]);
+        for (index_t r = 0; r < y.extent(0); ++r) gelu<T>(ctx, op, y[r], x[r]);
     }
 }
 
@@ -70,7 +70,7 @@ void linear_gelu_forward(cuda_context& ctx, tensor_view<T, 2> y, out_view<T, 2> 
     instar::detail::check_shape(k_op, "pre", pre, {y.extent(0), y.extent(1)});
     instar::detail::check_unit_stride(k_op, "y", y);
     cuda::linear<T>(ctx, k_op, pre, x, weight, bias);
-    cuda::gelu_rows<T>(ctx, y, pre);
+    cuda::gelu_rows<T>(ctx, k_op, y, pre);
 }
 
 template <class T>
@@ -94,7 +94,7 @@ void linear_backward(cuda_context& ctx, tensor_view<T, 2> dx, out_view<T, 2> dwe
         if (with_dx) cuda::matmul<T>(ctx, k_op, dx, dy, weight, {});
         cuda::matmul<T>(ctx, k_op, dweight, dy, x, {.transpose_a = true, .accumulate = true});
     } else if (with_dx) {
-        cuda::clear(ctx, dx);  // a sum over no outputs
+        cuda::clear(ctx, k_op, dx);  // a sum over no outputs
     }
     if (with_dbias && n_rows > 0) cuda::add_column_sums(ctx, k_op, dbias, dy);
 }

@@ -102,7 +102,7 @@ void siglip_panels(cuda_context& ctx, const char* op, const tensor_view<float, 1
     const index_t n = a.extent(0), m = b.extent(0), d = a.extent(1);
     const bool gradient = da.extent(0) != 0 || db.extent(0) != 0;
     if (n == 0) return;
-    fill<float>(ctx, loss, 0.0f);
+    fill_values<float>(ctx, op, loss, 0.0f);
     if (m == 0) return;
     const nce_partners who = make_nce_partners(targets, n, m);
     const index_t height = std::min(n, panel), width = std::min(m, panel), most_across = ceil_div(width, k_nce_edge),

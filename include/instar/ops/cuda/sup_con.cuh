@@ -75,7 +75,7 @@ inline void sup_con_float(cuda_context& ctx, const char* op, const tensor_view<f
         if (z.extent(1) > 0) {
             matmul<float>(ctx, op, panel, rows, z, {.transpose_b = true});
         } else {
-            clear(ctx, panel);
+            clear(ctx, op, panel);
         }
         launch_rows(ctx, op, end - begin, n, sup_con_row_kernel<1>, sup_con_row_kernel<k_block_warps>, loss, panel, labels, begin,
                     static_cast<float>(1.0 / options.temperature), static_cast<float>(1.0 / options.denominator));
