@@ -11,7 +11,7 @@ namespace clip_trimodal {
 
 namespace {
 
-examples::device device_of(const settings& s) { return {s.device, s.threads, "clip_trimodal", "pictures, tokens, nearest neighbours, scores"}; }
+examples::device device_of(const settings& s) { return {{s.device, s.threads, s.bf16}, "clip_trimodal", "pictures, tokens, nearest neighbours, scores"}; }
 
 /// Metadata and the root of the pictures: given, or what the model was trained on.
 std::pair<std::string, std::string> data_of(const settings& s, const trimodal_model& model) {

@@ -55,6 +55,7 @@ struct settings {
     std::uint64_t seed = 42;
     int threads = 0;
     std::string device = "cpu";                 // where the towers run: cpu, cuda or emulated
+    bool bf16 = false;                          // on the CPU, with products of bf16
     int log_interval = 20;
     bool quiet = false;
 };

@@ -90,7 +90,7 @@ examples::training_summary train_on(Context& ctx, cpu_context& cpu, const settin
     if (s.loss == "siglip") options.loss = nn::clip_loss::siglip;
     const examples::fit_plan plan{.task = "train", .n_epochs = s.epochs, .batch_size = s.batch_size, .max_lr = s.max_lr, .seed = s.seed, .out = s.out, .checkpoint = "", .log_interval = s.log_interval, .quiet = s.quiet,
                                   .fingerprint = {{"weight_decay", s.weight_decay}, {"partners", s.partners}, {"bind_to", s.bind_to}, {"chunk", s.chunk}, {"output_dim", s.output_dim}, {"modalities", s.modalities},
-                                                  {"image_size", s.image_size}, {"preset", s.preset}, {"fix_temperature", s.fix_temperature}, {"loss", s.loss}, {"lora_rank", s.lora_rank}}};
+                                                  {"image_size", s.image_size}, {"preset", s.preset}, {"fix_temperature", s.fix_temperature}, {"loss", s.loss}, {"lora_rank", s.lora_rank}, {"bf16", s.bf16}}};
     batch_memory inputs;
     tensor<std::int32_t, 1> batch_labels({s.batch_size});
     tensor<std::uint8_t, 1> dna_there({s.batch_size});

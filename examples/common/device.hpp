@@ -3,7 +3,7 @@
 
 // Where networks run: what --device names. The choice is made here and nowhere below; each branch is an instantiation of the same source.
 //
-//     examples::device device(settings.device, settings.threads, "dna_barcode", "tokens, nearest neighbours");
+//     examples::device device({settings.device, settings.threads, settings.bf16}, "dna_barcode", "tokens, nearest neighbours");
 //     device.run([&](auto& ctx) {                                          // cpu_context, or cuda_context
 //         auto&& model = examples::on_device(ctx, host_model);             // the model itself, or a copy in the device's memory
 //         …
@@ -51,13 +51,23 @@ inline std::string other_device() {
 #endif
 }
 
+/// What a command line says of the device.
+struct device_choice {
+    std::string name = "cpu";
+    int threads = 0;    ///< of the CPU; 0: all cores
+    bool bf16 = false;  ///< the CPU's products round their inputs to bf16
+};
+
 /// The device of a run, and the CPU beside it.
 class device {
 public:
     /// Says on stderr, when it is not the CPU, which device it is and what runs on the CPU all the same (`on_the_cpu`).
     /// Throws value_error for a device that this program was not built for, device_error when there is none.
-    device(const std::string& name, int threads, const std::string& program, [[maybe_unused]] const std::string& on_the_cpu)
-        : cpu_(threads > 0 ? cpu_context(threads) : cpu_context()) {
+    device(const device_choice& choice, const std::string& program, [[maybe_unused]] const std::string& on_the_cpu)
+        : cpu_(choice.threads > 0 ? cpu_context(choice.threads) : cpu_context()), networks_(cpu_.arena()) {
+        const std::string& name = choice.name;
+        networks_.allow_bf16(choice.bf16);
+        if (choice.bf16 && name != "cpu") throw instar::value_error("--bf16 is for products of the CPU; --device " + name + " computes in float");
         if (name == "cpu") return;
         if (name != other_device()) {
             const std::string how = name == "cuda" ? "configure with --preset cuda, or -DINSTAR_BUILD_CUDA=ON, where nvcc is found"
@@ -70,6 +80,7 @@ public:
 #endif
     }
 
+    /// For everything but networks: never in bf16.
     cpu_context& cpu() noexcept { return cpu_; }
     bool is_cpu() const noexcept { return other_ == nullptr; }
 
@@ -79,11 +90,11 @@ public:
 #if defined(INSTAR_EXAMPLES_DEVICE)
         if (other_) return f(*other_);
 #endif
-        return f(cpu_);
+        return f(networks_);
     }
 
 private:
-    cpu_context cpu_;
+    cpu_context cpu_, networks_;  // of one arena
 #if defined(INSTAR_EXAMPLES_DEVICE)
     std::unique_ptr<instar::cuda_context> other_;
 #else

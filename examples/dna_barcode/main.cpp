@@ -24,7 +24,7 @@ namespace {
 using dna_barcode::settings;
 
 void add_device(CLI::App& app, settings& s) {
-    examples::add_device_option(app, s.device);
+    examples::add_device_options(app, s.device, s.bf16);
     app.footer("--device: the encoder, its losses and its optimiser run there. Tokens, nearest neighbours, linear probes and the fit and use of projections are the CPU's.");
 }
 

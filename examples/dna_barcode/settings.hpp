@@ -62,6 +62,7 @@ struct settings {
     bool deterministic = true;     // accepted for the reference's sake: instar always is
     int cpu_workers = 0;           // threads; 0 = all
     std::string device = "cpu";    // where the encoder runs: cpu, cuda or emulated
+    bool bf16 = false;             // on the CPU, with products of bf16
 
     // evaluation
     std::string taxon = "genus";

@@ -49,7 +49,7 @@ fit_plan plan_of(const settings& s, const char* task, const std::string& out, co
             .log_interval = s.log_interval,
             .quiet = s.quiet,
             .fingerprint = {{"weight_decay", s.weight_decay}, {"substitution", s.substitution}, {"crop", s.crop}, {"d_model", c.d_model}, {"n_layers", c.n_layers},
-                            {"n_heads", c.n_heads}, {"k_mer", folder.encoder.options().k}, {"dropout", c.dropout}, {"pooling", s.pooling}}};
+                            {"n_heads", c.n_heads}, {"k_mer", folder.encoder.options().k}, {"dropout", c.dropout}, {"pooling", s.pooling}, {"bf16", s.bf16}}};
 }
 
 variant_options variant_of(const settings& s, const barcode_encoder& encoder) {

@@ -11,7 +11,7 @@ namespace image_classifier {
 
 namespace {
 
-examples::device make_device(const settings& s) { return {s.device, s.threads, "image_classifier", "images, the colour baseline, scores"}; }
+examples::device make_device(const settings& s) { return {{s.device, s.threads, s.bf16}, "image_classifier", "images, the colour baseline, scores"}; }
 
 void print(const settings& s, const metrics_map& metrics, const std::string& split) {
     const auto of = [&](const std::string& key) {

@@ -56,6 +56,7 @@ struct settings {
     std::uint64_t seed = 1;
     int threads = 0;
     std::string device = "cpu";            // where the network runs: cpu, cuda or emulated
+    bool bf16 = false;                     // on the CPU, with products of bf16
     int log_interval = 20;
     bool quiet = false;
 };

@@ -62,7 +62,7 @@ training_curves train(cpu_context& ctx, const settings& s, const image_set& set,
     examples::fit_plan plan{.task = "train", .n_epochs = s.epochs, .batch_size = s.batch_size, .max_lr = s.lr, .seed = s.seed, .out = s.out, .checkpoint = "", .log_interval = s.log_interval, .quiet = s.quiet,
                             .fingerprint = {{"architecture", model.architecture()}, {"optimizer", s.optimizer}, {"scheduler", s.scheduler}, {"weight_decay", s.weight_decay}, {"momentum", s.momentum},
                                             {"loss", s.loss}, {"gamma", s.gamma}, {"label_smoothing", s.label_smoothing}, {"class_weights", s.class_weights}, {"augment", s.augment},
-                                            {"image_size", s.image_size}, {"crop_size", s.crop_size}, {"classes", set.classes}, {"crop_to_specimen", s.crop_to_specimen}}};
+                                            {"image_size", s.image_size}, {"crop_size", s.crop_size}, {"classes", set.classes}, {"crop_to_specimen", s.crop_to_specimen}, {"bf16", s.bf16}}};
     plan.schedule_name = s.scheduler;
     if (s.scheduler == "step") {
         plan.schedule = [&](index_t step, index_t, index_t steps_per_epoch) {

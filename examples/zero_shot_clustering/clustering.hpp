@@ -45,6 +45,7 @@ struct settings {
     std::uint64_t seed = 0;
     int threads = 0;
     std::string device = "cpu";  // where the encoders run
+    bool bf16 = false;           // on the CPU, with products of bf16
 };
 
 /// One rank of the truth: a class an item, −1 where it has none.

@@ -111,7 +111,7 @@ void write_report(const std::string& path, cpu_context& ctx, const settings& s, 
 int run(const settings& s) {
     const auto start = std::chrono::steady_clock::now();
     if (s.device != "cpu" && s.models.empty()) throw value_error("--device " + s.device + ": nothing here would run there without a --model; reduction and clustering run on the CPU");
-    examples::device device(s.device, s.threads, "zero_shot_clustering", "tokens, projections, reduction, clustering, scores");
+    examples::device device({s.device, s.threads, s.bf16}, "zero_shot_clustering", "tokens, projections, reduction, clustering, scores");
     cpu_context& ctx = device.cpu();
     std::map<std::string, double> metrics;
     std::vector<labelling> truths;
@@ -192,7 +192,7 @@ int main(int argc, char** argv) {
     app.add_option("--out", s.out, "folder, or results.json");
     app.add_option("--seed", s.seed)->capture_default_str();
     app.add_option("--threads", s.threads, "0 = all cores")->capture_default_str();
-    examples::add_device_option(app, s.device);
+    examples::add_device_options(app, s.device, s.bf16);
     app.footer("--device: the encoders of --model run there; reduction, clustering and scores are the CPU's.");
     app.add_flag("--quiet", s.quiet, "no progress");
     CLI11_PARSE(app, argc, argv);

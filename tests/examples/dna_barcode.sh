@@ -77,6 +77,12 @@ check "another interrupted run" interrupt_once other --seed 1
 refuses "a checkpoint of another run" "is of another run" "$program" pretrain --metadata sim.csv --out other "${long[@]}" --seed 2
 refuses "a device that the program was not built for" "--device emulated: this program was built without it" "$program" pretrain --metadata sim.csv --out o --device emulated
 
+# Products of bf16: nearly the same losses, not the same weights; and a run that goes on as it began.
+check "pretrain in bf16" "$program" pretrain --metadata sim.csv --out rough "${small[@]}" --bf16
+check "  losses are nearly those of float" same_losses pre/log.jsonl rough/log.jsonl 0.01
+check "  but not the same" bash -c '! cmp -s pre/model.safetensors rough/model.safetensors'
+refuses "bf16 on another device" "--bf16 is for products of the CPU" "$program" pretrain --metadata sim.csv --out o "${small[@]}" --bf16 --device cuda
+
 # The emulated device: the same losses, the same embeddings, the same files.
 if [[ -n $emulated ]]; then
     tiny=(--metadata sim.csv --n-layers 1 --d-model 16 --n-heads 2 --k-mer 3 --max-len 90 --batch-size 32 --log-interval 1 --quiet)

@@ -38,10 +38,10 @@ refuses() {  # refuses NAME 'TEXT OF THE ERROR' COMMAND…: exits 1 and says so
     fi
 }
 
-same_losses() {  # same_losses A/log.jsonl B/log.jsonl: as many lines, each loss within 1e-4 of the other's size
+same_losses() {  # same_losses A/log.jsonl B/log.jsonl [1e-4]: as many lines, each loss within that share of the other's size
     local losses='s/.*"loss":\([0-9.e+-]*\),.*/\1/p'
     paste <(sed -n "$losses" "$1") <(sed -n "$losses" "$2") |
-        awk '{ d = $1 - $2; if (NF != 2 || d * d > 1e-8 * $1 * $1) bad = 1; n++ } END { exit bad || n < 1 }'
+        awk -v most="${3:-1e-4}" '{ d = ($1 - $2) / $1; if (NF != 2 || d * d > most * most) bad = 1; n++ } END { exit bad || n < 1 }'
 }
 
 same_numbers() {  # same_numbers A.npy B.npy: float32 arrays of one shape, no element off by more than 1e-4 of the largest
