@@ -92,7 +92,8 @@ __global__ void cluster_columns_kernel(cluster_columns to, cluster_slots slots, 
 template <class I>
 __global__ void __launch_bounds__(k_tile_threads, 2)
     nearest_clusters_kernel(nearest_lists lists, cluster_columns columns, cluster_slots slots, padded_rows row_data,
-                            const I* names, index_t first_row, index_t tiles_per_slice, detail::knn_rounding rounding) {
+                            const I* names, index_t first_row, index_t tiles_per_slice, detail::knn_rounding rounding,
+                            int n_first) {
     shared_memory memory;
     const product_stages stages(memory);
     // Places are 32 bits wide, as slots are: registers are scarce.
@@ -110,34 +111,39 @@ __global__ void __launch_bounds__(k_tile_threads, 2)
         return entry_limit{rounding.beyond(reach - size, reach + size),
                            slots.ward ? detail::float_above(d * (1.0 + 0x1.0p-22)) : 0.0f};
     };
-    const index_t begin = block_y() * tiles_per_slice * k_tile_edge, past = begin + tiles_per_slice * k_tile_edge;
-    const int end = static_cast<int>(past < columns.rows.n ? past : columns.rows.n);
-    for (int c0 = static_cast<int>(begin); c0 < end; c0 += k_tile_edge) {
-        product_tile sums;
-        multiply_rows(sums, row_data, first, columns.rows, c0, stages);
-        float base[k_tile_each], norm[k_tile_each], weight[k_tile_each];
-        INSTAR_UNROLL
-        for (int j = 0; j < k_tile_each; ++j) {
-            base[j] = columns.base[c0 + tile_column(j)];
-            norm[j] = columns.norm[c0 + tile_column(j)];
-            weight[j] = columns.weight[c0 + tile_column(j)];
-        }
-        INSTAR_UNROLL
-        for (int i = 0; i < k_tile_each; ++i) {
-            const entry_limit limit = nearest.limit(tile_row(i));
-            const int own = first + tile_row(i) < n_rows ? static_cast<int>(names[first + tile_row(i)]) : 0;
-            const float error = columns.error[own];
-            unsigned hits = 0;
+    const index_t start = block_y() * tiles_per_slice * k_tile_edge, past = start + tiles_per_slice * k_tile_edge;
+    const int begin = static_cast<int>(start), end = static_cast<int>(past < columns.rows.n ? past : columns.rows.n),
+              seen = begin + n_first < end ? begin + n_first : end;
+    nearest.take_all(begin, seen - begin, [&](int r) { return names[first + r]; });
+    for (int c0 = begin - k_tile_edge; c0 < end; c0 += k_tile_edge) {
+        // Before the first tile those taken above settle, after the last one all; else those of whom there are many.
+        const int may_wait = c0 < begin || c0 + k_tile_edge >= end ? 0 : k_pending - k_tile_edge;
+        if (c0 >= begin) {
+            product_tile sums;
+            multiply_rows(sums, row_data, first, columns.rows, c0, stages);
+            float base[k_tile_each], norm[k_tile_each], weight[k_tile_each];
             INSTAR_UNROLL
             for (int j = 0; j < k_tile_each; ++j) {
-                const float low = ((base[j] - 2.0f * sums[i][j]) - error * norm[j]) - limit.slope * weight[j];
-                hits |= low < limit.below && c0 + tile_column(j) != own ? 1u << j : 0u;
+                base[j] = c0 + tile_column(j) < seen ? INFINITY : columns.base[c0 + tile_column(j)];
+                norm[j] = columns.norm[c0 + tile_column(j)];
+                weight[j] = columns.weight[c0 + tile_column(j)];
             }
-            nearest.take(i, hits, [&](int j) { return c0 + tile_column(j); });
+            INSTAR_UNROLL
+            for (int i = 0; i < k_tile_each; ++i) {
+                const entry_limit limit = nearest.limit(tile_row(i));
+                const int own = first + tile_row(i) < n_rows ? static_cast<int>(names[first + tile_row(i)]) : 0;
+                const float error = columns.error[own];
+                unsigned hits = 0;
+                INSTAR_UNROLL
+                for (int j = 0; j < k_tile_each; ++j) {
+                    const float low = ((base[j] - 2.0f * sums[i][j]) - error * norm[j]) - limit.slope * weight[j];
+                    hits |= low < limit.below && c0 + tile_column(j) != own ? 1u << j : 0u;
+                }
+                nearest.take(i, hits, [&](int j) { return c0 + tile_column(j); });
+            }
         }
-        nearest.settle(k_pending - k_tile_edge, distance, limit_at);
+        nearest.settle(may_wait, distance, limit_at);
     }
-    nearest.settle(0, distance, limit_at);
     nearest.finish();
 }
 
@@ -255,14 +261,14 @@ public:
             launch(ctx, op_, gather_rows_kernel<std::int32_t>, grid_of_rows(whole_tiles(n)), {k_row_threads}, 0,
                    row_data, columns.rows, names.data());
         }
-        const search_cut cut(ctx, n, m, nearest_list_memory::bytes_of_row(1), n_slices);
+        const search_cut cut(ctx, n, m, 1, n_slices);
         const nearest_list_memory memory(ctx, op_, cut.rows_at_once, cut.n_slices, 1);
         for (index_t first = 0; first < n; first += cut.rows_at_once) {
             const index_t here = std::min(cut.rows_at_once, n - first);
             launch(ctx, op_, nearest_clusters_kernel<std::int32_t>,
                    {blocks_for(here, k_tile_edge), static_cast<unsigned>(cut.n_slices)}, {k_tile_threads},
                    product_stages::k_bytes + warp_lists::k_bytes, memory.lists(), columns, slots_, row_data,
-                   names.data(), first, cut.tiles_per_slice, rounding_);
+                   names.data(), first, cut.tiles_per_slice, rounding_, cut.n_first);
             launch(ctx, op_, nearest_results_kernel<std::int32_t>, grid_of_rows(here), {k_row_threads}, 0, slot.data(),
                    distance.data(), memory.lists(), alive_slots.data(), first, n);
         }

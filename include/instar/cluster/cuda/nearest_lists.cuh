@@ -13,6 +13,7 @@
 // decide, with ties to the smaller name, so the lists do not depend on the order in which candidates came.
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 
 #include "instar/cluster/cuda/row_products.cuh"
@@ -38,24 +39,30 @@ struct nearest_lists {
 struct search_cut {
     index_t tiles_per_slice, n_slices;  ///< of the columns
     index_t rows_at_once;               ///< in whole tiles
+    /// Columns of a slice that are compared in double before its first tile, of which all 128 would pass without a limit. With m of
+    /// them some 128·k / m of the tile pass, so √(128·k) make the least work; from k = 32 on no number makes less.
+    int n_first;
 
-    /// n_slices 0: as many as keep the device busy. list_bytes: of lists at once.
-    search_cut(cuda_context& ctx, index_t n_rows, index_t n_columns, index_t bytes_of_row, index_t slices = 0,
+    /// slices 0: as many as keep the device busy. list_bytes: of lists at once.
+    search_cut(cuda_context& ctx, index_t n_rows, index_t n_columns, index_t k, index_t slices = 0,
                index_t list_bytes = index_t{256} << 20) {
         const index_t n_tiles = ceil_div(n_columns, k_tile_edge), row_tiles = ceil_div(n_rows, k_tile_edge);
         const index_t busy = 8 * static_cast<index_t>(ctx.properties().n_multiprocessors);
-        const index_t wanted = slices > 0 ? slices : std::min<index_t>(16, ceil_div(busy, row_tiles));
+        const index_t affordable = std::max<index_t>(1, list_bytes / (k_tile_edge * bytes_of_row(k)));
+        const index_t wanted = slices > 0 ? slices : std::min({ceil_div(busy, row_tiles), affordable, index_t{16}});
         tiles_per_slice = ceil_div(n_tiles, std::min(wanted, n_tiles));
         n_slices = ceil_div(n_tiles, tiles_per_slice);
-        const index_t room = list_bytes / (n_slices * bytes_of_row) / k_tile_edge * k_tile_edge;
+        const index_t room = list_bytes / (n_slices * bytes_of_row(k)) / k_tile_edge * k_tile_edge;
         rows_at_once = std::clamp<index_t>(room, k_tile_edge, whole_tiles(n_rows));
+        n_first = k < 32 ? static_cast<int>(std::ceil(std::sqrt(static_cast<double>(k_tile_edge * k)))) : 0;
     }
+    /// Of a row's lists in a slice.
+    static index_t bytes_of_row(index_t k) { return 24 * k + 4 * k_pending + 8; }
 };
 
 /// Owns the memory of nearest_lists.
 class nearest_list_memory {
 public:
-    static index_t bytes_of_row(index_t k) { return 24 * k + 4 * k_pending + 8; }
     nearest_list_memory(cuda_context& ctx, const char* op, index_t n_rows, index_t n_slices, index_t k)
         : pending_(ctx, n_slices * n_rows * k_pending, op),
           distance_(ctx, 2 * n_slices * n_rows * k, op),
@@ -133,6 +140,22 @@ public:
 
     /// Of the list of row r of the tile.
     __device__ entry_limit limit(int r) const { return {below_[r], slope_[r]}; }
+
+    /// Candidates first … first + n − 1, but for own(r), wait for every row.
+    template <class Own>
+    __device__ void take_all(int first, int n, Own&& own) {
+        for (int m = 0; m < k_warp_rows; ++m) {
+            const int r = warp_row(m);
+            const float below = below_[r];
+            if (below == -INFINITY) continue;  // the row is not there
+            const int left_out = static_cast<int>(own(r)) - first;
+            const bool inside = left_out >= 0 && left_out < n;
+            for (int e = lane_id(); e < (inside ? n - 1 : n); e += k_warp_size)
+                lists_.pending[(first_ + r) * k_pending + e] = first + e + (inside && e >= left_out ? 1 : 0);
+            if (lane_id() == 0) waiting_[r] = inside ? n - 1 : n;
+        }
+        __syncwarp();
+    }
 
     /// Adds the candidates of the warp's two rows tile_row(i) whose bits are set in `hits`: bit j is column tile_column(j) of this
     /// thread's. name(j) is the candidate's name. All lanes call it.
