@@ -419,8 +419,8 @@ def report(name, kind, build):
     """One entry of the report: seconds of each way, or why there are none."""
     try:
         work = build(Setting("cuda", kind, False))
-    except torch.OutOfMemoryError as error:
-        return {"name": name, "error": str(error).splitlines()[0], "ways": {}}
+    except Exception as error:  # too little memory, or a result that is wrong: the others go on
+        return {"name": name, "error": f"{type(error).__name__}: {error}".splitlines()[0], "ways": {}}
     ways = {}
     for way, run in work.ways.items():
         try:
