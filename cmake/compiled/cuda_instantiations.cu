@@ -28,8 +28,10 @@
 
 namespace instar::ops {
 
+template void adamw_update<float>(cuda_context&, tensor_view<float, 1>, out_view<float, 1>, out_view<float, 1>, in_view<float, 1>, adamw_options);
+template void adamw_update<bf16>(cuda_context&, tensor_view<bf16, 1>, out_view<float, 1>, out_view<float, 1>, out_view<float, 1>, in_view<bf16, 1>, adamw_options);
+
 #define INSTAR_INSTANTIATE(T)                                                                                                     \
-    template void adamw_update<T>(cuda_context&, tensor_view<T, 1>, out_view<T, 1>, out_view<T, 1>, in_view<T, 1>, adamw_options); \
     template double squared_norm<T>(cuda_context&, tensor_view<const T, 1>);                                                      \
     template void attention_forward<T>(cuda_context&, tensor_view<T, 4>, std::type_identity_t<attention_saved<T>>, in_view<T, 4>, \
                                        in_view<T, 4>, in_view<T, 4>, tensor_view<const std::uint8_t, 2>, attention_options);      \

@@ -29,6 +29,27 @@ void check_adamw(index_t n) {
     CHECK(test::close<float>(v.view(), e_v.view()));
 }
 
+/// Steps too small for bf16 to follow: the copy in float does, and the parameters are its rounding.
+void check_adamw_master(index_t n) {
+    CAPTURE(n);
+    cuda_context ctx;
+    auto p = test::random_tensor<bf16, 1>({n}, 1), e_p = test::random_tensor<bf16, 1>({n}, 1);
+    tensor<float, 1> master({n}), m({n}), v({n}), e_master({n}), e_m({n}), e_v({n});
+    for (float& x : master) x = 7.0f;  // the first update must not read it
+    for (index_t step = 1; step <= 5; ++step) {
+        const auto g = test::random_tensor<bf16, 1>({n}, static_cast<std::uint64_t>(10 + step));
+        const ops::adamw_options o{.lr = 1e-4, .beta1 = 0.85, .weight_decay = 0.1, .step = step, .grad_scale = 0.5};
+        ops::adamw_update<bf16>(ctx, p, master.view(), m.view(), v.view(), g, o);
+        ops::ref::adamw_update<bf16>(e_p, e_master.view(), e_m.view(), e_v.view(), g, o);
+    }
+    CHECK(test::close<float>(master.view(), e_master.view()));
+    CHECK(test::close<float>(m.view(), e_m.view()));
+    CHECK(test::close<float>(v.view(), e_v.view()));
+    bool rounded = true;
+    for (index_t i = 0; i < n; ++i) rounded = rounded && p(i) == bf16(master(i));
+    CHECK(rounded);
+}
+
 template <class T>
 void check_sup_con(index_t n, index_t d, int n_labels) {
     CAPTURE(n);
@@ -49,11 +70,18 @@ void check_sup_con(index_t n, index_t d, int n_labels) {
 }  // namespace
 
 TEST_CASE("adamw on the emulated device agrees with the reference") {
-    for (const index_t n : {0, 1, 7, 1024, 3001}) check_adamw(n);
+    for (const index_t n : {0, 1, 7, 1024, 3001}) {
+        check_adamw(n);
+        check_adamw_master(n);
+    }
     cuda_context ctx;
     tensor<float, 1> x({4});
     CHECK(test::error_text<value_error>([&] { ops::adamw_update<float>(ctx, x, x, x, x, {.beta1 = 1.0}); }) ==
           "adamw_update: options.beta1 must be in [0, 1), is 1.000000");
+    tensor<bf16, 1> h({4});
+    tensor<float, 1> three({3});
+    CHECK(test::error_text<shape_error>([&] { ops::adamw_update<bf16>(ctx, h, three.view(), x.view(), x.view(), h, {}); }) ==
+          "adamw_update: master has shape [3], expected [4]");
 }
 TEST_CASE("adamw's squared norm on the emulated device agrees with the reference") {
     for (const index_t n : {0, 1, 1000, 40000}) {

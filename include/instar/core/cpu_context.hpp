@@ -39,7 +39,7 @@ public:
     int max_threads() const noexcept { return arena_->max_concurrency(); }
 
     /// Lets float products (ops::gemm, linear layers, convolutions) round their inputs to bf16; sums and everything else stay float.
-    /// Relative error of an input 2⁻⁹ instead of 2⁻²⁴; twice the speed on processors with AVX512-BF16, none elsewhere, where the same
+    /// Relative error of an input up to 2⁻⁸ instead of 2⁻²⁴; twice the speed on processors with AVX512-BF16, none elsewhere, where the same
     /// rounding is done without it. Default: not allowed.
     void allow_bf16(bool allow) noexcept { bf16_allowed_ = allow; }
     bool bf16_allowed() const noexcept { return bf16_allowed_; }

@@ -230,7 +230,7 @@ public:
     void allow_tf32(bool allow) noexcept { blas_->allow_tf32(allow); }
 
     /// Whether operators refuse arguments that are not memory of this device, with device_error, before they queue anything. On
-    /// by default: the driver is asked about each pointer, which takes the host a fraction of a microsecond. Without it such
+    /// by default: the driver is asked about each pointer. Without it such
     /// an argument is an illegal access that ends the process's use of the device, or, where the device reads host memory,
     /// slow work that nobody notices.
     void check_memory(bool check) noexcept { check_memory_ = check; }

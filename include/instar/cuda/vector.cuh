@@ -4,7 +4,7 @@
 // Sixteen bytes at a time between memory and registers, as floats.
 //
 //     float v[W];
-//     load<W>(v, x + i);            // W = k_pack<T> when everything is aligned, else 1
+//     load<W>(v, x + i);            // W = k_pack<T>, or a multiple of it, when everything is aligned, else 1
 //     store<W>(y + i, v);
 //
 // Memory-bound kernels reach the copy bandwidth only with 16-byte accesses; a launcher asks `packable` whether the pointers
@@ -27,13 +27,14 @@ __device__ __forceinline__ void load(float (&to)[W], const T* from) {
     if constexpr (W == 1) {
         to[0] = to_float(*from);
     } else {
-        static_assert(W * sizeof(T) == 16);
+        static_assert(W * sizeof(T) % 16 == 0);
         alignas(16) T raw[W];
 #if defined(__CUDACC__)
-        *reinterpret_cast<uint4*>(raw) = *reinterpret_cast<const uint4*>(from);
+        INSTAR_UNROLL
+        for (int i = 0; i < static_cast<int>(W * sizeof(T) / 16); ++i) reinterpret_cast<uint4*>(raw)[i] = reinterpret_cast<const uint4*>(from)[i];
 #else
         emulator::check_aligned(from, 16);
-        std::memcpy(static_cast<void*>(raw), from, 16);
+        std::memcpy(static_cast<void*>(raw), from, W * sizeof(T));
 #endif
         INSTAR_UNROLL
         for (int i = 0; i < W; ++i) to[i] = to_float(raw[i]);
@@ -45,15 +46,16 @@ __device__ __forceinline__ void store(T* to, const float (&from)[W]) {
     if constexpr (W == 1) {
         *to = from_float<T>(from[0]);
     } else {
-        static_assert(W * sizeof(T) == 16);
+        static_assert(W * sizeof(T) % 16 == 0);
         alignas(16) T raw[W];
         INSTAR_UNROLL
         for (int i = 0; i < W; ++i) raw[i] = from_float<T>(from[i]);
 #if defined(__CUDACC__)
-        *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(raw);
+        INSTAR_UNROLL
+        for (int i = 0; i < static_cast<int>(W * sizeof(T) / 16); ++i) reinterpret_cast<uint4*>(to)[i] = reinterpret_cast<const uint4*>(raw)[i];
 #else
         emulator::check_aligned(to, 16);
-        std::memcpy(static_cast<void*>(to), raw, 16);
+        std::memcpy(static_cast<void*>(to), raw, W * sizeof(T));
 #endif
     }
 }

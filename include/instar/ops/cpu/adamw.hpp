@@ -46,33 +46,13 @@ void adamw_range(T* p, T* m, T* v, const T* g, index_t n, const simd::adamw_cons
     }
 }
 
-inline void check_adamw_options(const adamw_options& o) {
-    const auto require = [](bool ok, const char* name, const char* expected, double value) {
-        if (!ok) throw value_error(std::string("adamw_update: options.") + name + " must be " + expected + ", is " + std::to_string(value));
-    };
-    require(std::isfinite(o.lr) && o.lr >= 0.0, "lr", "finite and at least 0", o.lr);
-    require(o.beta1 >= 0.0 && o.beta1 < 1.0, "beta1", "in [0, 1)", o.beta1);
-    require(o.beta2 >= 0.0 && o.beta2 < 1.0, "beta2", "in [0, 1)", o.beta2);
-    require(std::isfinite(o.eps) && o.eps >= 0.0, "eps", "finite and at least 0", o.eps);
-    require(std::isfinite(o.weight_decay) && o.weight_decay >= 0.0, "weight_decay", "finite and at least 0", o.weight_decay);
-    if (o.step < 1) throw value_error("adamw_update: options.step must be at least 1, is " + std::to_string(o.step));
-}
-
 }  // namespace cpu
 
 template <class T>
 void adamw_update(cpu_context& ctx, tensor_view<T, 1> parameters, out_view<T, 1> m, out_view<T, 1> v, in_view<T, 1> gradients,
                   adamw_options options) {
-    static constexpr const char* k_op = "adamw_update";
     const index_t n = parameters.extent(0);
-    instar::detail::check_shape(k_op, "m", m, {n});
-    instar::detail::check_shape(k_op, "v", v, {n});
-    instar::detail::check_shape(k_op, "gradients", gradients, {n});
-    instar::detail::check_contiguous(k_op, "parameters", parameters);
-    instar::detail::check_contiguous(k_op, "m", m);
-    instar::detail::check_contiguous(k_op, "v", v);
-    instar::detail::check_contiguous(k_op, "gradients", gradients);
-    cpu::check_adamw_options(options);
+    detail::check_adamw<T, T>(parameters, {}, m, v, gradients, options);
     const auto constants = cpu::make_adamw_constants<T>(options);
     parallel_for(ctx, n, cpu::k_flat_grain, [&](index_t begin, index_t end) {
         cpu::adamw_range<T>(parameters.data() + begin, m.data() + begin, v.data() + begin, gradients.data() + begin, end - begin,

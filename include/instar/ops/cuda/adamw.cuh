@@ -32,12 +32,14 @@ struct adamw_constants {
           grad_scale(static_cast<float>(o.grad_scale)) {}
 };
 
-template <class T, int W>
-__global__ void adamw_kernel(T* parameters, T* m, T* v, const T* gradients, adamw_constants c, index_t n) {
+/// from: what the parameters are read from when they are not; master: where they are kept besides; both may be null.
+template <class T, class S, int W>
+__global__ void adamw_kernel(T* parameters, const S* from, S* master, S* m, S* v, const T* gradients, adamw_constants c, index_t n) {
     const index_t i = flat_begin<W>();
     if (i >= n) return;
     float p[W], first[W], second[W], g[W];
-    load<W>(p, parameters + i, n - i);
+    if (from != nullptr) load<W>(p, from + i, n - i);
+    else load<W>(p, parameters + i, n - i);
     load<W>(first, m + i, n - i);
     load<W>(second, v + i, n - i);
     load<W>(g, gradients + i, n - i);
@@ -49,6 +51,7 @@ __global__ void adamw_kernel(T* parameters, T* m, T* v, const T* gradients, adam
         p[j] = c.keep * p[j] - c.step_size * first[j] / (sqrtf(second[j]) * c.inv_correction2 + c.eps);
     }
     store<W>(parameters + i, p, n - i);
+    if (master != nullptr) store<W>(master + i, p, n - i);
     store<W>(m + i, first, n - i);
     store<W>(v + i, second, n - i);
 }
@@ -72,39 +75,31 @@ __global__ void squared_norm_kernel(double* sums, const T* x, index_t n, index_t
     sums[block_x()] = sum;
 }
 
-inline void check_adamw_options(const adamw_options& o) {
-    const auto require = [](bool ok, const char* name, const char* expected, double value) {
-        if (!ok) throw value_error(std::string("adamw_update: options.") + name + " must be " + expected + ", is " + std::to_string(value));
+/// S: the type of the state. master: none, or the parameters in float, which the first update takes from the parameters.
+template <class T, class S>
+void adamw_update(cuda_context& ctx, const tensor_view<T, 1>& parameters, const tensor_view<S, 1>& master, const tensor_view<S, 1>& m, const tensor_view<S, 1>& v,
+                  const tensor_view<const T, 1>& gradients, const adamw_options& options) {
+    const index_t n = parameters.extent(0);
+    ops::detail::check_adamw<T, S>(parameters, master, m, v, gradients, options);
+    const adamw_constants constants(options);
+    const S* const from = options.step > 1 ? master.data() : nullptr;
+    const auto run = [&]<int W>(std::integral_constant<int, W>) {
+        launch(ctx, "adamw_update", adamw_kernel<T, S, W>, flat_grid<W>(n), {k_flat_threads}, 0, parameters.data(), from, master.data(), m.data(), v.data(), gradients.data(), constants, n);
     };
-    require(std::isfinite(o.lr) && o.lr >= 0.0, "lr", "finite and at least 0", o.lr);
-    require(o.beta1 >= 0.0 && o.beta1 < 1.0, "beta1", "in [0, 1)", o.beta1);
-    require(o.beta2 >= 0.0 && o.beta2 < 1.0, "beta2", "in [0, 1)", o.beta2);
-    require(std::isfinite(o.eps) && o.eps >= 0.0, "eps", "finite and at least 0", o.eps);
-    require(std::isfinite(o.weight_decay) && o.weight_decay >= 0.0, "weight_decay", "finite and at least 0", o.weight_decay);
-    if (o.step < 1) throw value_error("adamw_update: options.step must be at least 1, is " + std::to_string(o.step));
+    with_pack<T>(packable(parameters, m, v, gradients) && packable(master), run);
 }
 
 }  // namespace cuda
 
 template <class T>
-void adamw_update(cuda_context& ctx, tensor_view<T, 1> parameters, out_view<T, 1> m, out_view<T, 1> v, in_view<T, 1> gradients,
-                  adamw_options options) {
-    static constexpr const char* k_op = "adamw_update";
-    const index_t n = parameters.extent(0);
-    instar::detail::check_shape(k_op, "m", m, {n});
-    instar::detail::check_shape(k_op, "v", v, {n});
-    instar::detail::check_shape(k_op, "gradients", gradients, {n});
-    instar::detail::check_contiguous(k_op, "parameters", parameters);
-    instar::detail::check_contiguous(k_op, "m", m);
-    instar::detail::check_contiguous(k_op, "v", v);
-    instar::detail::check_contiguous(k_op, "gradients", gradients);
-    cuda::check_adamw_options(options);
-    const cuda::adamw_constants constants(options);
-    const auto run = [&]<int W>(std::integral_constant<int, W>) {
-        cuda::launch(ctx, k_op, cuda::adamw_kernel<T, W>, cuda::flat_grid<W>(n), {cuda::k_flat_threads}, 0, parameters.data(), m.data(), v.data(),
-                     gradients.data(), constants, n);
-    };
-    cuda::with_pack<T>(cuda::packable(parameters, m, v, gradients), run);
+void adamw_update(cuda_context& ctx, tensor_view<T, 1> parameters, out_view<T, 1> m, out_view<T, 1> v, in_view<T, 1> gradients, adamw_options options) {
+    static_assert(std::is_same_v<T, accumulator_t<T>>, "adamw_update: parameters in bf16 need a copy in float");
+    cuda::adamw_update<T, T>(ctx, parameters, {}, m, v, gradients, options);
+}
+template <class T>
+void adamw_update(cuda_context& ctx, tensor_view<T, 1> parameters, out_view<accumulator_t<T>, 1> master, out_view<accumulator_t<T>, 1> m,
+                  out_view<accumulator_t<T>, 1> v, in_view<T, 1> gradients, adamw_options options) {
+    cuda::adamw_update<T, accumulator_t<T>>(ctx, parameters, master, m, v, gradients, options);
 }
 
 /// The result is wanted on the host, so this waits for the device.

@@ -31,6 +31,19 @@ void adamw_update(tensor_view<T, 1> parameters, out_view<T, 1> m, out_view<T, 1>
     }
 }
 
+/// The same on a copy in float, which the first update takes from the parameters; the parameters receive it rounded.
+template <class T>
+void adamw_update(tensor_view<T, 1> parameters, out_view<accumulator_t<T>, 1> master, out_view<accumulator_t<T>, 1> m, out_view<accumulator_t<T>, 1> v,
+                  in_view<T, 1> gradients, adamw_options options) {
+    for (index_t i = 0; i < parameters.extent(0); ++i) {
+        if (options.step == 1) master(i) = from_double<accumulator_t<T>>(as_double(parameters(i)));
+        accumulator_t<T> g = from_double<accumulator_t<T>>(as_double(gradients(i)));
+        const auto one = [i](tensor_view<accumulator_t<T>, 1> x) { return tensor_view<accumulator_t<T>, 1>(&x(i), {1}); };
+        adamw_update<accumulator_t<T>>(one(master), one(m), one(v), tensor_view<const accumulator_t<T>, 1>(&g, {1}), options);
+        parameters(i) = from_double<T>(as_double(master(i)));
+    }
+}
+
 template <class T>
 double squared_norm(tensor_view<const T, 1> gradients) {
     double sum = 0.0;
