@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Every operator that include/instar/ops declares is instantiated by cmake/compiled, for the CPU in a file of its name and for
-# CUDA in cuda_instantiations.cu, so that nobody learns from the linker that one was forgotten.
+# CUDA in cuda_instantiations.cu, so that nobody learns from the linker that one was forgotten. So is every clusterer that
+# include/instar/cluster declares for CUDA, in cuda_clustering.cu.
 #
 #     tests/headers/check_compiled.sh [ROOT]
 set -euo pipefail
@@ -13,7 +14,7 @@ check() {
     local operator
     while read -r operator; do
         n_operators=$((n_operators + 1))
-        if ! grep -qE "template [a-z_:<>]+ $operator<(T|float|bf16)>\($2&" "$3" 2>/dev/null; then
+        if ! grep -qE "template [a-z0-9_:<>, ]+ $operator<(T|float|bf16)>\($2&" "$3" 2>/dev/null; then
             echo "$1: $operator($2&, …) is not instantiated in $3" >&2
             n_missing=$((n_missing + 1))
         fi
@@ -22,6 +23,9 @@ check() {
 for header in include/instar/ops/*.hpp; do
     check "$header" cpu_context "cmake/compiled/$(basename "$header" .hpp).cpp"
     check "$header" cuda_context cmake/compiled/cuda_instantiations.cu
+done
+for header in include/instar/cluster/*.hpp; do
+    check "$header" cuda_context cmake/compiled/cuda_clustering.cu
 done
 echo "$n_operators operators, $n_missing not instantiated"
 ((n_operators > 0 && n_missing == 0))

@@ -127,7 +127,7 @@ inline knn_result knn(cpu_context& ctx, tensor_view<const float, 2> queries, ten
 ///
 /// Cost: 2·n_queries·n_references·d FLOP of float, and some k·(1 + ln(n_references / k)) distances in double a query; while a list is
 /// not full yet, every reference costs one, so k is meant to be well below n_references. Queries that are the references themselves
-/// are centred once, their products are not halved. Memory: (n_queries + n_references)·d floats, and lists of 24·k + 1,024 bytes a
+/// are centred once, their products are not halved. Memory: (n_queries + n_references)·d floats, and lists of 24·k + 1,040 bytes a
 /// query and slice, at most about 256 MiB at once (one block's 128 queries at least).
 /// Errors as on the CPU; device_error and memory_error of the device besides. T is float: a template, so that instar::compiled can
 /// hold it.

@@ -91,7 +91,32 @@ __global__ void knn_queries_kernel(float* error, double* offset, double* slope, 
     size[q] = sizes + 4.0;  // ‖q‖·‖r‖, both about 1 and the latter less than 4
 }
 
-/// Queries first_query + 128 · block_x …, references of slice block_y.
+/// What a query lets in when its k-th distance is this.
+template <class T>
+__device__ __forceinline__ entry_limit knn_limit(const knn_problem<T>& p, index_t q, double kth) {
+    // Nothing is nearer than 0, and references come in order: later ones lose every tie.
+    if (p.rounding.normed && kth == 0.0) return {-INFINITY};
+    const double reach = p.slope[q] * kth;
+    return {p.rounding.beyond(p.offset[q] + reach, p.size[q] + fabs(reach))};
+}
+
+/// Queries first_query + 128 · block_x … against the first n_first references of slice block_y, all in double.
+template <class T>
+__global__ void __launch_bounds__(k_tile_threads)
+    knn_start_kernel(knn_problem<T> p, nearest_lists lists, index_t first_query, index_t tiles_per_slice, int n_first) {
+    shared_memory memory;
+    const index_t first_row = block_x() * k_tile_edge, first = first_query + first_row;
+    warp_lists nearest(memory, lists, block_y(), first_row, p.queries.extent(0) - first_query, false);
+    const index_t begin = block_y() * tiles_per_slice * k_tile_edge, left = p.references.extent(0) - begin;
+    nearest.take_all(static_cast<int>(begin), left < n_first ? static_cast<int>(left) : n_first,
+                     [&](int r) { return p.exclude_self ? first + r : -1; });
+    nearest.settle(
+        0, [&](int r, std::int32_t name) { return knn_distance(p, first + r, name); },
+        [&](int r, double kth) { return knn_limit(p, first + r, kth); });
+    nearest.finish();
+}
+
+/// The same queries against all other references of slice block_y.
 template <class T>
 __global__ void __launch_bounds__(k_tile_threads, 2)
     knn_search_kernel(knn_problem<T> p, nearest_lists lists, index_t first_query, index_t tiles_per_slice,
@@ -99,49 +124,38 @@ __global__ void __launch_bounds__(k_tile_threads, 2)
     shared_memory memory;
     const product_stages stages(memory);
     const index_t first_row = block_x() * k_tile_edge, first = first_query + first_row, n = p.references.extent(0);
-    warp_lists nearest(memory, lists, block_y(), first_row, p.queries.extent(0) - first_query);
+    warp_lists nearest(memory, lists, block_y(), first_row, p.queries.extent(0) - first_query, n_first > 0);
     const auto distance = [&](int r, std::int32_t name) { return knn_distance(p, first + r, name); };
-    const auto limit_at = [&](int r, double kth) {
-        // Nothing is nearer than 0, and references come in order: later ones lose every tie.
-        if (p.rounding.normed && kth == 0.0) return entry_limit{-INFINITY};
-        const double reach = p.slope[first + r] * kth;
-        return entry_limit{p.rounding.beyond(p.offset[first + r] + reach, p.size[first + r] + fabs(reach))};
-    };
+    const auto limit_at = [&](int r, double kth) { return knn_limit(p, first + r, kth); };
     const float twice = p.rounding.normed ? 2.0f : 1.0f;
-    // Places of references are 32 bits wide, as the result's indices are: registers are scarce.
-    const index_t start = block_y() * tiles_per_slice * k_tile_edge, past = start + tiles_per_slice * k_tile_edge;
-    const int begin = static_cast<int>(start), end = static_cast<int>(past < n ? past : n),
-              seen = begin + n_first < end ? begin + n_first : end;
-    nearest.take_all(begin, seen - begin, [&](int r) { return p.exclude_self ? first + r : -1; });
-    for (int r0 = begin - k_tile_edge; r0 < end; r0 += k_tile_edge) {
-        // Before the first tile those taken above settle, after the last one all; else those of whom there are many.
-        const int may_wait = r0 < begin || r0 + k_tile_edge >= end ? 0 : k_pending - k_tile_edge;
-        if (r0 >= begin) {
-            product_tile sums;
-            multiply_rows(sums, p.query_rows, first, p.reference_rows, r0, stages);
-            float base[k_tile_each], norm[k_tile_each];
+    const index_t begin = block_y() * tiles_per_slice * k_tile_edge,
+                  end = begin + tiles_per_slice * k_tile_edge < n ? begin + tiles_per_slice * k_tile_edge : n;
+    for (index_t r0 = begin; r0 < end; r0 += k_tile_edge) {
+        product_tile sums;
+        multiply_rows(sums, p.query_rows, first, p.reference_rows, r0, stages);
+        float base[k_tile_each], norm[k_tile_each];
+        INSTAR_UNROLL
+        for (int j = 0; j < k_tile_each; ++j) {
+            const index_t at = r0 + tile_column(j);
+            base[j] = at < begin + n_first ? INFINITY : p.base[at];
+            norm[j] = p.norm[at];
+        }
+        INSTAR_UNROLL
+        for (int i = 0; i < k_tile_each; ++i) {
+            const index_t q = first + tile_row(i);
+            const float limit = nearest.limit(tile_row(i)).below, error = q < p.queries.extent(0) ? p.error[q] : 0.0f;
+            unsigned hits = 0;
             INSTAR_UNROLL
             for (int j = 0; j < k_tile_each; ++j) {
-                base[j] = r0 + tile_column(j) < seen ? INFINITY : p.base[r0 + tile_column(j)];
-                norm[j] = p.norm[r0 + tile_column(j)];
+                const float low = (base[j] - twice * sums[i][j]) - error * norm[j];
+                const bool self = p.exclude_self && r0 + tile_column(j) == q;
+                hits |= low < limit && !self ? 1u << j : 0u;
             }
-            INSTAR_UNROLL
-            for (int i = 0; i < k_tile_each; ++i) {
-                const index_t q = first + tile_row(i);
-                const float limit = nearest.limit(tile_row(i)).below,
-                            error = q < p.queries.extent(0) ? p.error[q] : 0.0f;
-                unsigned hits = 0;
-                INSTAR_UNROLL
-                for (int j = 0; j < k_tile_each; ++j) {
-                    const float low = (base[j] - twice * sums[i][j]) - error * norm[j];
-                    const bool self = p.exclude_self && r0 + tile_column(j) == q;
-                    hits |= low < limit && !self ? 1u << j : 0u;
-                }
-                nearest.take(i, hits, [&](int j) { return r0 + tile_column(j); });
-            }
+            nearest.take(i, hits, [&](int j) { return static_cast<std::int32_t>(r0 + tile_column(j)); });
         }
-        nearest.settle(may_wait, distance, limit_at);
+        nearest.settle(k_pending - k_tile_edge, distance, limit_at);
     }
+    nearest.settle(0, distance, limit_at);
     nearest.finish();
 }
 
@@ -242,9 +256,12 @@ knn_result knn_search(cuda_context& ctx, const tensor_view<const T, 2>& queries,
     const tensor_view<float, 2> distance_view(distance.data(), {n_queries, k});
     for (index_t q = 0; q < n_queries; q += cut.rows_at_once) {
         const index_t rows = std::min(cut.rows_at_once, n_queries - q);
-        launch(ctx, op, knn_search_kernel<T>, {blocks_for(rows, k_tile_edge), static_cast<unsigned>(cut.n_slices)},
-               {k_tile_threads}, product_stages::k_bytes + warp_lists::k_bytes, problem, memory.lists(), q,
-               cut.tiles_per_slice, cut.n_first);
+        const extent3 grid{blocks_for(rows, k_tile_edge), static_cast<unsigned>(cut.n_slices)};
+        if (cut.n_first > 0)
+            launch(ctx, op, knn_start_kernel<T>, grid, {k_tile_threads}, warp_lists::k_bytes, problem, memory.lists(),
+                   q, cut.tiles_per_slice, cut.n_first);
+        launch(ctx, op, knn_search_kernel<T>, grid, {k_tile_threads}, product_stages::k_bytes + warp_lists::k_bytes,
+               problem, memory.lists(), q, cut.tiles_per_slice, cut.n_first);
         launch(ctx, op, knn_results_kernel<float>, grid_of_rows(rows), {k_row_threads}, 0, index_view, distance_view,
                memory.lists(), q, options.metric);
     }

@@ -88,7 +88,38 @@ __global__ void cluster_columns_kernel(cluster_columns to, cluster_slots slots, 
     to.weight[m] = slots.ward ? detail::float_above(half) : 0.0f;
 }
 
-/// Rows first_row + 128 · block_x … of `row_data`, which are columns names[…], against the columns of slice block_y.
+/// What a cluster lets in when its nearest so far is this far. `own`: its column.
+__device__ __forceinline__ entry_limit cluster_limit(const cluster_columns& columns,
+                                                     const detail::knn_rounding& rounding, bool ward, std::int32_t own,
+                                                     double d) {
+    if (d == 0.0) return {-INFINITY};  // columns come in order of slots: later ones lose every tie
+    const double reach = d * columns.mine[own], size = columns.squares[own];
+    // The slope's product and its subtraction round too.
+    return {rounding.beyond(reach - size, reach + size), ward ? detail::float_above(d * (1.0 + 0x1.0p-22)) : 0.0f};
+}
+
+/// Rows first_row + 128 · block_x …, which are columns names[…], against the first n_first columns of slice block_y, all in double.
+template <class I>
+__global__ void __launch_bounds__(k_tile_threads)
+    nearest_start_kernel(nearest_lists lists, cluster_columns columns, cluster_slots slots, const I* names,
+                         index_t n_rows, index_t first_row, index_t tiles_per_slice, detail::knn_rounding rounding,
+                         int n_first) {
+    shared_memory memory;
+    const index_t in_lists = block_x() * k_tile_edge, first = first_row + in_lists;
+    warp_lists nearest(memory, lists, block_y(), in_lists, n_rows - first_row, false);
+    const index_t begin = block_y() * tiles_per_slice * k_tile_edge, left = columns.rows.n - begin;
+    nearest.take_all(static_cast<int>(begin), left < n_first ? static_cast<int>(left) : n_first,
+                     [&](int r) { return names[first + r]; });
+    nearest.settle(
+        0,
+        [&](int r, std::int32_t column) {
+            return slots.distance(columns.alive[names[first + r]], columns.alive[column]);
+        },
+        [&](int r, double d) { return cluster_limit(columns, rounding, slots.ward, names[first + r], d); });
+    nearest.finish();
+}
+
+/// The same rows, now `row_data`, against all other columns of slice block_y.
 template <class I>
 __global__ void __launch_bounds__(k_tile_threads, 2)
     nearest_clusters_kernel(nearest_lists lists, cluster_columns columns, cluster_slots slots, padded_rows row_data,
@@ -99,51 +130,42 @@ __global__ void __launch_bounds__(k_tile_threads, 2)
     // Places are 32 bits wide, as slots are: registers are scarce.
     const int in_lists = static_cast<int>(block_x()) * k_tile_edge, first = static_cast<int>(first_row) + in_lists,
               n_rows = static_cast<int>(row_data.n);
-    warp_lists nearest(memory, lists, block_y(), in_lists, row_data.n - first_row);
+    warp_lists nearest(memory, lists, block_y(), in_lists, row_data.n - first_row, true);
     const auto distance = [&](int r, std::int32_t column) {
         return slots.distance(columns.alive[names[first + r]], columns.alive[column]);
     };
     const auto limit_at = [&](int r, double d) {
-        if (d == 0.0) return entry_limit{-INFINITY};  // columns come in order of slots: later ones lose every tie
-        const I own = names[first + r];
-        const double reach = d * columns.mine[own], size = columns.squares[own];
-        // The slope's product and its subtraction round too.
-        return entry_limit{rounding.beyond(reach - size, reach + size),
-                           slots.ward ? detail::float_above(d * (1.0 + 0x1.0p-22)) : 0.0f};
+        return cluster_limit(columns, rounding, slots.ward, names[first + r], d);
     };
-    const index_t start = block_y() * tiles_per_slice * k_tile_edge, past = start + tiles_per_slice * k_tile_edge;
-    const int begin = static_cast<int>(start), end = static_cast<int>(past < columns.rows.n ? past : columns.rows.n),
-              seen = begin + n_first < end ? begin + n_first : end;
-    nearest.take_all(begin, seen - begin, [&](int r) { return names[first + r]; });
-    for (int c0 = begin - k_tile_edge; c0 < end; c0 += k_tile_edge) {
-        // Before the first tile those taken above settle, after the last one all; else those of whom there are many.
-        const int may_wait = c0 < begin || c0 + k_tile_edge >= end ? 0 : k_pending - k_tile_edge;
-        if (c0 >= begin) {
-            product_tile sums;
-            multiply_rows(sums, row_data, first, columns.rows, c0, stages);
-            float base[k_tile_each], norm[k_tile_each], weight[k_tile_each];
+    const index_t begin = block_y() * tiles_per_slice * k_tile_edge, past = begin + tiles_per_slice * k_tile_edge;
+    const int end = static_cast<int>(past < columns.rows.n ? past : columns.rows.n),
+              seen = static_cast<int>(begin) + n_first;
+    for (int c0 = static_cast<int>(begin); c0 < end; c0 += k_tile_edge) {
+        product_tile sums;
+        multiply_rows(sums, row_data, first, columns.rows, c0, stages);
+        float base[k_tile_each], norm[k_tile_each], weight[k_tile_each];
+        INSTAR_UNROLL
+        for (int j = 0; j < k_tile_each; ++j) {
+            base[j] = c0 + tile_column(j) < seen ? INFINITY : columns.base[c0 + tile_column(j)];
+            norm[j] = columns.norm[c0 + tile_column(j)];
+            weight[j] = columns.weight[c0 + tile_column(j)];
+        }
+        INSTAR_UNROLL
+        for (int i = 0; i < k_tile_each; ++i) {
+            const entry_limit limit = nearest.limit(tile_row(i));
+            const int own = first + tile_row(i) < n_rows ? static_cast<int>(names[first + tile_row(i)]) : 0;
+            const float error = columns.error[own];
+            unsigned hits = 0;
             INSTAR_UNROLL
             for (int j = 0; j < k_tile_each; ++j) {
-                base[j] = c0 + tile_column(j) < seen ? INFINITY : columns.base[c0 + tile_column(j)];
-                norm[j] = columns.norm[c0 + tile_column(j)];
-                weight[j] = columns.weight[c0 + tile_column(j)];
+                const float low = ((base[j] - 2.0f * sums[i][j]) - error * norm[j]) - limit.slope * weight[j];
+                hits |= low < limit.below && c0 + tile_column(j) != own ? 1u << j : 0u;
             }
-            INSTAR_UNROLL
-            for (int i = 0; i < k_tile_each; ++i) {
-                const entry_limit limit = nearest.limit(tile_row(i));
-                const int own = first + tile_row(i) < n_rows ? static_cast<int>(names[first + tile_row(i)]) : 0;
-                const float error = columns.error[own];
-                unsigned hits = 0;
-                INSTAR_UNROLL
-                for (int j = 0; j < k_tile_each; ++j) {
-                    const float low = ((base[j] - 2.0f * sums[i][j]) - error * norm[j]) - limit.slope * weight[j];
-                    hits |= low < limit.below && c0 + tile_column(j) != own ? 1u << j : 0u;
-                }
-                nearest.take(i, hits, [&](int j) { return c0 + tile_column(j); });
-            }
+            nearest.take(i, hits, [&](int j) { return c0 + tile_column(j); });
         }
-        nearest.settle(may_wait, distance, limit_at);
+        nearest.settle(k_pending - k_tile_edge, distance, limit_at);
     }
+    nearest.settle(0, distance, limit_at);
     nearest.finish();
 }
 
@@ -265,8 +287,11 @@ public:
         const nearest_list_memory memory(ctx, op_, cut.rows_at_once, cut.n_slices, 1);
         for (index_t first = 0; first < n; first += cut.rows_at_once) {
             const index_t here = std::min(cut.rows_at_once, n - first);
-            launch(ctx, op_, nearest_clusters_kernel<std::int32_t>,
-                   {blocks_for(here, k_tile_edge), static_cast<unsigned>(cut.n_slices)}, {k_tile_threads},
+            const extent3 grid{blocks_for(here, k_tile_edge), static_cast<unsigned>(cut.n_slices)};
+            launch(ctx, op_, nearest_start_kernel<std::int32_t>, grid, {k_tile_threads}, warp_lists::k_bytes,
+                   memory.lists(), columns, slots_, names.data(), n, first, cut.tiles_per_slice, rounding_,
+                   cut.n_first);
+            launch(ctx, op_, nearest_clusters_kernel<std::int32_t>, grid, {k_tile_threads},
                    product_stages::k_bytes + warp_lists::k_bytes, memory.lists(), columns, slots_, row_data,
                    names.data(), first, cut.tiles_per_slice, rounding_, cut.n_first);
             launch(ctx, op_, nearest_results_kernel<std::int32_t>, grid_of_rows(here), {k_row_threads}, 0, slot.data(),

@@ -30,6 +30,7 @@ struct nearest_lists {
     double* distance;       ///< [turn][slice][row][k], increasing
     std::int32_t* name;     ///< the same
     int *count, *turn;      ///< [slice][row]: how many there are, and which of the two copies holds them
+    float *below, *slope;   ///< [slice][row]: entry_limit
 
     __device__ index_t place(index_t slice, index_t row) const { return slice * n_rows + row; }
     __device__ index_t list(int which, index_t place) const { return (which * n_slices * n_rows + place) * k; }
@@ -39,7 +40,7 @@ struct nearest_lists {
 struct search_cut {
     index_t tiles_per_slice, n_slices;  ///< of the columns
     index_t rows_at_once;               ///< in whole tiles
-    /// Columns of a slice that are compared in double before its first tile, of which all 128 would pass without a limit. With m of
+    /// Columns of a slice that a kernel of its own compares in double before the first tile, of which all 128 would pass without a limit. With m of
     /// them some 128·k / m of the tile pass, so √(128·k) make the least work; from k = 32 on no number makes less.
     int n_first;
 
@@ -57,7 +58,7 @@ struct search_cut {
         n_first = k < 32 ? static_cast<int>(std::ceil(std::sqrt(static_cast<double>(k_tile_edge * k)))) : 0;
     }
     /// Of a row's lists in a slice.
-    static index_t bytes_of_row(index_t k) { return 24 * k + 4 * k_pending + 8; }
+    static index_t bytes_of_row(index_t k) { return 24 * k + 4 * k_pending + 16; }
 };
 
 /// Owns the memory of nearest_lists.
@@ -68,6 +69,7 @@ public:
           distance_(ctx, 2 * n_slices * n_rows * k, op),
           name_(ctx, 2 * n_slices * n_rows * k, op),
           numbers_(ctx, 2 * n_slices * n_rows, op),
+          limits_(ctx, 2 * n_slices * n_rows, op),
           lists_{n_rows,
                  n_slices,
                  k,
@@ -75,7 +77,9 @@ public:
                  distance_.data(),
                  name_.data(),
                  numbers_.data(),
-                 numbers_.data() + n_slices * n_rows} {}
+                 numbers_.data() + n_slices * n_rows,
+                 limits_.data(),
+                 limits_.data() + n_slices * n_rows} {}
     const nearest_lists& lists() const noexcept { return lists_; }
 
 private:
@@ -83,6 +87,7 @@ private:
     scratch<double> distance_;
     scratch<std::int32_t> name_;
     scratch<int> numbers_;
+    scratch<float> limits_;
     nearest_lists lists_;
 };
 
@@ -117,9 +122,9 @@ public:
         instar::cuda::shared_bytes<std::int32_t>(k_tile_threads / k_warp_size * k_pending) +
         3 * instar::cuda::shared_bytes<int>(k_tile_edge) + 2 * instar::cuda::shared_bytes<float>(k_tile_edge);
 
-    /// For rows first_row … of the lists; those from n_rows on are not there.
+    /// For rows first_row … of the lists; those from n_rows on are not there. started: go on with what `finish` left.
     __device__ warp_lists(shared_memory& memory, const nearest_lists& lists, index_t slice, index_t first_row,
-                          index_t n_rows)
+                          index_t n_rows, bool started)
         : lists_(lists),
           first_(lists.place(slice, first_row)),
           distance_(memory.take<double>(k_tile_threads / k_warp_size * k_pending) + warp_id() * k_pending),
@@ -131,9 +136,11 @@ public:
           slope_(memory.take<float>(k_tile_edge)) {
         if (lane_id() < k_warp_rows) {
             const int r = warp_row(lane_id());
-            waiting_[r] = count_[r] = turn_[r] = 0;
-            below_[r] = first_row + r < n_rows ? INFINITY : -INFINITY;
-            slope_[r] = 0.0f;
+            waiting_[r] = 0;
+            count_[r] = started ? lists.count[first_ + r] : 0;
+            turn_[r] = started ? lists.turn[first_ + r] : 0;
+            below_[r] = first_row + r >= n_rows ? -INFINITY : started ? lists.below[first_ + r] : INFINITY;
+            slope_[r] = started ? lists.slope[first_ + r] : 0.0f;
         }
         __syncwarp();
     }
@@ -201,12 +208,14 @@ public:
         }
     }
 
-    /// How many each list holds, for the kernel that reads them.
+    /// Leaves everything to the kernel that reads the lists, or goes on with them.
     __device__ void finish() const {
         if (lane_id() >= k_warp_rows) return;
         const int r = warp_row(lane_id());
         lists_.count[first_ + r] = count_[r];
         lists_.turn[first_ + r] = turn_[r];
+        lists_.below[first_ + r] = below_[r];
+        lists_.slope[first_ + r] = slope_[r];
     }
 
 private:

@@ -134,10 +134,11 @@ T atomicCAS(T* place, std::type_identity_t<T> expected, std::type_identity_t<T> 
 
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline float __fadd_rn(float a, float b) { return a + b; }
-inline float __fmul_rn(float a, float b) { return a * b; }
+namespace instar::cuda::emulator {
+
 /// Rounded here: no compiler fuses it with the addition that follows, which would change its last bit.
-inline double __dmul_rn(double a, double b) {
-    double product = a * b;
+template <class T>
+T rounded(T product) {
 #if defined(__SSE2__)
     __asm__("" : "+x"(product));
 #elif defined(__aarch64__)
@@ -145,6 +146,11 @@ inline double __dmul_rn(double a, double b) {
 #endif
     return product;
 }
+
+}  // namespace instar::cuda::emulator
+
+inline float __fmul_rn(float a, float b) { return instar::cuda::emulator::rounded(a * b); }
+inline double __dmul_rn(double a, double b) { return instar::cuda::emulator::rounded(a * b); }
 inline int __popc(std::uint32_t x) { return std::popcount(x); }
 inline int __ffs(int x) { return x == 0 ? 0 : std::countr_zero(static_cast<std::uint32_t>(x)) + 1; }
 
