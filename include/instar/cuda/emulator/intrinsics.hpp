@@ -134,7 +134,8 @@ T atomicCAS(T* place, std::type_identity_t<T> expected, std::type_identity_t<T> 
 
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline float __fadd_rn(float a, float b) { return a + b; }
-namespace instar::cuda::emulator {
+
+namespace emulator {
 
 /// Rounded here: no compiler fuses it with the addition that follows, which would change its last bit.
 template <class T>
@@ -147,10 +148,10 @@ T rounded(T product) {
     return product;
 }
 
-}  // namespace instar::cuda::emulator
+}  // namespace emulator
 
-inline float __fmul_rn(float a, float b) { return instar::cuda::emulator::rounded(a * b); }
-inline double __dmul_rn(double a, double b) { return instar::cuda::emulator::rounded(a * b); }
+inline float __fmul_rn(float a, float b) { return emulator::rounded(a * b); }
+inline double __dmul_rn(double a, double b) { return emulator::rounded(a * b); }
 inline int __popc(std::uint32_t x) { return std::popcount(x); }
 inline int __ffs(int x) { return x == 0 ? 0 : std::countr_zero(static_cast<std::uint32_t>(x)) + 1; }
 
