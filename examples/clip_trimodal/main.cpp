@@ -23,8 +23,7 @@ void add_data(CLI::App* app, settings& s) {
     app->add_option("--eval-on,--eval_on", s.eval_on, "queries: test or val")->capture_default_str()->check(CLI::IsMember({"test", "val"}));
     app->add_option("--threads", s.threads, "0 = all cores")->capture_default_str();
     examples::add_device_options(*app, s.device, s.bf16);
-    app->footer("--device: the towers, the loss, adapters and AdamW run there; a ResNet as image tower (--preset small's) on the CPU alone, so give --image-model a vision transformer\n"
-                "or leave image out of --modalities. Pictures, tokens, nearest neighbours and scores are the CPU's.");
+    app->footer("--device: the towers, the loss, adapters and AdamW run there. Pictures, tokens, nearest neighbours and scores are the CPU's.");
     app->add_flag("--quiet", s.quiet, "no progress");
 }
 

@@ -18,23 +18,25 @@ template <class Memory>
 struct activations_of<nn::vit<float, Memory>> {
     using type = nn::vit_activations<float, Memory>;
 };
-template <>
-struct activations_of<nn::resnet<float>> {
-    using type = nn::resnet_activations<float>;
+template <class Memory>
+struct activations_of<nn::resnet<float, Memory>> {
+    using type = nn::resnet_activations<float, Memory>;
 };
 
 template <class Context, class Memory>
 tensor_view<float, 2> forward(Context& ctx, nn::vit<float, Memory>& vit, nn::vit_activations<float, Memory>& memory, tensor_view<const float, 4> images, bool training, philox rng) {
     return vit.forward(ctx, memory, images, training ? nn::run_mode{.training = true, .rng = rng} : nn::run_mode{});
 }
-tensor_view<float, 2> forward(cpu_context& ctx, nn::resnet<float>& resnet, nn::resnet_activations<float>& memory, tensor_view<const float, 4> images, bool training, philox) {
+template <class Context, class Memory>
+tensor_view<float, 2> forward(Context& ctx, nn::resnet<float, Memory>& resnet, nn::resnet_activations<float, Memory>& memory, tensor_view<const float, 4> images, bool training, philox) {
     return resnet.forward(ctx, memory, images, training);
 }
 
 /// Running statistics, which change in training without being parameters.
 template <class Memory>
 tensor_view<float, 1> buffers_of(nn::vit<float, Memory>&) { return {}; }
-tensor_view<float, 1> buffers_of(nn::resnet<float>& resnet) { return resnet.buffers(); }
+template <class Memory>
+tensor_view<float, 1> buffers_of(nn::resnet<float, Memory>& resnet) { return resnet.buffers(); }
 
 template <class Context, class Host>
 class network_on final : public image_network {
@@ -80,16 +82,12 @@ public:
         copies_.add(network_.parameters(), host_.parameters());
         if (buffers_of(host_).data() != nullptr) copies_.add(buffers_of(network_), buffers_of(host_));
         if (s.optimizer == "SGD") {
-            if constexpr (is_host_memory<memory>) {
-                sgd_.emplace(n, optim::sgd_config{.momentum = s.momentum, .weight_decay = s.weight_decay, .nesterov = s.momentum > 0});
-                what.state.emplace_back("sgd.momentum", std::vector<index_t>{n}, copies_.add(sgd_->momentum()).data());
-                what.update = [this](const optim::rates& r) {
-                    sgd_->step(ctx_, network_.parameters(), gradients_.view(), r.lr);
-                    ops::fill<float>(ctx_, gradients_.view(), 0.0f);
-                };
-            } else {
-                throw value_error("--optimizer SGD runs on the CPU alone; with --device " + s.device + " choose AdamW");
-            }
+            sgd_.emplace(n, optim::sgd_config{.momentum = s.momentum, .weight_decay = s.weight_decay, .nesterov = s.momentum > 0});
+            what.state.emplace_back("sgd.momentum", std::vector<index_t>{n}, copies_.add(sgd_->momentum()).data());
+            what.update = [this](const optim::rates& r) {
+                sgd_->step(ctx_, network_.parameters(), gradients_.view(), r.lr);
+                ops::fill<float>(ctx_, gradients_.view(), 0.0f);
+            };
         } else {
             adamw_.emplace(n, optim::adamw_config{.weight_decay = s.weight_decay});
             what.state.emplace_back("adamw.m", std::vector<index_t>{n}, copies_.add(adamw_->m()).data());
@@ -118,7 +116,7 @@ private:
     device_input<float, 1, memory> weights_;
     host_output<float, 2, memory> result_;
     host_output<float, 1, memory> loss_here_;
-    std::optional<optim::sgd<float>> sgd_;
+    std::optional<optim::sgd<float, memory>> sgd_;
     std::optional<optim::adamw<float, memory>> adamw_;
     examples::host_copies<Context> copies_{ctx_};
 };
@@ -129,8 +127,7 @@ std::unique_ptr<image_network> place(examples::device& device, image_model& mode
     return device.run([&](auto& ctx) -> std::unique_ptr<image_network> {
         using context = std::remove_reference_t<decltype(ctx)>;
         if (model.vit() != nullptr) return std::make_unique<network_on<context, nn::vit<float>>>(ctx, model, *model.vit());
-        if constexpr (is_host_memory<typename context::memory>) return std::make_unique<network_on<context, nn::resnet<float>>>(ctx, model, *model.resnet());
-        else throw value_error("ResNets run on the CPU alone; on another --device choose a vision transformer (--model vit_tiny, vit_small, vit_base)");
+        return std::make_unique<network_on<context, nn::resnet<float>>>(ctx, model, *model.resnet());
     });
 }
 

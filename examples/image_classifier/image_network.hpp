@@ -37,7 +37,7 @@ public:
     virtual examples::trainable trained_by(const settings& s) = 0;
 };
 
-/// The model's network on the device; `model` must outlive it. Throws value_error for one that does not run there.
+/// The model's network on the device; `model` must outlive it.
 std::unique_ptr<image_network> place(examples::device& device, image_model& model);
 
 }  // namespace image_classifier

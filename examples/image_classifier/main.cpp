@@ -31,7 +31,7 @@ void add_images(CLI::App* app, settings& s) {
     app->add_option("--seed", s.seed)->capture_default_str();
     app->add_option("--threads", s.threads, "0 = all cores")->capture_default_str();
     examples::add_device_options(*app, s.device, s.bf16);
-    app->footer("--device: vision transformers, their losses and AdamW run there; ResNets and SGD on the CPU alone. Images, the baseline and scores are the CPU's.");
+    app->footer("--device: the network, its loss and its optimiser run there. Images, the baseline and scores are the CPU's.");
     app->add_flag("--quiet", s.quiet, "no progress");
 }
 

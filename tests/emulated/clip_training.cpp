@@ -15,10 +15,14 @@ namespace {
 
 constexpr index_t k_batch = 5, k_dna = 6, k_text = 4;
 
-nn::clip_config config_of(bool siglip) {
+nn::clip_config config_of(bool siglip, bool resnet = false) {
     const nn::bert_config bert{.vocab_size = 18, .d_model = 16, .n_layers = 1, .n_heads = 2, .d_ff = 24, .max_positions = 8, .dropout = 0.1f, .attention_dropout = 0.1f};
     nn::clip_config c{.vit = nn::vit_config{.image_size = 8, .patch_size = 4, .d_model = 16, .n_layers = 1, .n_heads = 2, .d_ff = 24, .dropout = 0.1f}, .dna = bert, .text = bert, .d_embedding = 12};
     c.text_pooling = nn::clip_pooling::masked_mean;  // DNA: CLIBD's softmax_mean
+    if (resnet) {
+        c.vit.reset();
+        c.resnet = nn::resnet_config{.n_blocks = {1, 1, 1, 1}, .bottleneck = false, .width = 4, .stem = nn::resnet_stem::small_image};
+    }
     if (siglip) {
         c.initial_logit_scale = std::log(10.0);
         c.initial_logit_bias = -10.0;
@@ -34,7 +38,7 @@ struct samples {
     tensor<std::int32_t, 1> labels{{k_batch}};
     tensor<std::uint8_t, 1> image_there{{k_batch}};
 
-    explicit samples(index_t step) : images(test::random_tensor<float, 4>({k_batch, 3, 8, 8}, static_cast<std::uint64_t>(20 + step))) {
+    explicit samples(index_t step, index_t side = 8) : images(test::random_tensor<float, 4>({k_batch, 3, side, side}, static_cast<std::uint64_t>(20 + step))) {
         const philox rng{.seed = 5, .stream = static_cast<std::uint64_t>(step)};
         for (index_t i = 0; i < k_batch; ++i) {
             for (index_t t = 0; t < k_dna; ++t) dna(i, t) = static_cast<std::int32_t>(2 + rng.below(static_cast<std::uint64_t>(10 * i + t), 16)), dna_mask(i, t) = t < 6 - i % 2;
@@ -47,9 +51,9 @@ struct samples {
 };
 
 template <class Context>
-test::training_curve ten_steps(Context& ctx, nn::clip_loss loss, index_t chunk) {
+test::training_curve ten_steps(Context& ctx, nn::clip_loss loss, index_t chunk, bool resnet = false) {
     using memory = typename Context::memory;
-    nn::clip<float> start(config_of(loss == nn::clip_loss::siglip), philox{.seed = 4});
+    nn::clip<float> start(config_of(loss == nn::clip_loss::siglip, resnet), philox{.seed = 4});
     nn::clip<float, memory> model(start.config());
     nn::copy_parameters(ctx, model, start);
     auto parts = model.parts();
@@ -60,7 +64,7 @@ test::training_curve ten_steps(Context& ctx, nn::clip_loss loss, index_t chunk) 
         parameters.push_back(p.parameters);
     }
     const auto accumulate = [&](index_t step, philox rng) {
-        const samples s(step);
+        const samples s(step, resnet ? 16 : 8);  // batch normalisation needs some pixels to be well conditioned
         return model.accumulate(ctx, s.batch(), {.chunk = chunk, .labels = s.labels.view(), .image_there = s.image_there.view(), .loss = loss}, rng);
     };
     return test::train_ten_steps(ctx, parameters, accumulate, [&](const optim::rates& r) {
@@ -79,6 +83,9 @@ TEST_CASE("clip_training: SigLIP, its bias learned too") {
 }
 TEST_CASE("clip_training: in pieces of two, each forward repeated with the same random numbers") {
     test::check_same_training([](auto& ctx) { return ten_steps(ctx, nn::clip_loss::info_nce, 2); });
+}
+TEST_CASE("clip_training: a ResNet as image tower, whose running statistics come along") {
+    test::check_same_training([](auto& ctx) { return ten_steps(ctx, nn::clip_loss::info_nce, 0, true); });
 }
 
 TEST_CASE("clip_training: adapters of the DNA tower alone") {
@@ -128,11 +135,7 @@ TEST_CASE("clip_training: embeddings of a model copied to the device, and the mo
     }
 }
 
-TEST_CASE("clip_training: what a device cannot run is refused") {
-    nn::clip_config c = config_of(false);
-    c.vit.reset();
-    c.resnet = nn::resnet_config{.n_blocks = {1, 1, 1, 1}, .bottleneck = false, .width = 8};
-    CHECK(test::error_text<value_error>([&] { const nn::clip<float, device_memory> model(c); }).find("runs on the CPU alone") != std::string::npos);
+TEST_CASE("clip_training: a copy into another configuration is refused") {
     nn::clip<float> host(config_of(false));
     nn::clip_config fewer = config_of(false);
     fewer.text.reset();

@@ -71,7 +71,6 @@ if [[ -n $emulated ]]; then
     check "  of SigLIP with adapters" same_losses cpu/lora/log.jsonl emulated/lora/log.jsonl
     for m in dna text; do check "$m vectors of both" same_numbers cpu/vectors/$m.npy emulated/vectors/$m.npy; done
     check "a model of the device in the program without one" "$program" embed --model emulated --metadata few.csv --quiet --out o
-    refuses "a ResNet as image tower there" "runs on the CPU alone" "$emulated" train --metadata run/simulated.csv --images run --no-unaligned "${small[@]}" --out o --device emulated
 fi
 
 refuses "metadata without pictures" "--metadata needs --images" "$program" train --metadata run/simulated.csv --out o --quiet

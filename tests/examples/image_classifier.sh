@@ -63,8 +63,10 @@ if [[ -n $emulated ]]; then
     check "  of the focal loss" same_losses cpu/focal/log.jsonl emulated/focal/log.jsonl
     check "features of both" same_numbers cpu/x.npy emulated/x.npy
     check "a model of the device in the program without one" "$program" eval --model emulated --images photos --split val --no-baseline --quiet
-    refuses "a ResNet there" "ResNets run on the CPU alone" "$emulated" train --images photos "${small[@]}" --out o --device emulated
-    refuses "SGD there" "--optimizer SGD runs on the CPU alone" "$emulated" train --images photos --model vit_tiny --image-size 16 --crop-size 16 --batch-size 6 --epochs 1 --quiet --out o --device emulated
+    for device in cpu emulated; do
+        check "a ResNet, SGD, on $device" "$emulated" train --images photos --model resnet_small --image-size 8 --crop-size 8 --batch-size 12 --epochs 1 --lr 0.01 --log-interval 1 --no-baseline --quiet --device $device --out $device/resnet
+    done
+    check "  the losses of both" same_losses cpu/resnet/log.jsonl emulated/resnet/log.jsonl
 fi
 
 # The same run twice, once interrupted: the same bits.

@@ -146,23 +146,19 @@ private:
     saved train_, eval_;
 };
 
-/// A vision transformer or a ResNet; its classifier is the projection. ResNets run on the CPU.
+/// A vision transformer or a ResNet; its classifier is the projection.
 template <class T, class Memory>
 class clip_image_tower {
-    static constexpr bool k_resnets = is_host_memory<Memory>;
-
 public:
     explicit clip_image_tower(const clip_config& c) {
         if (c.vit) {
             vit_config v = *c.vit;
             v.n_labels = c.d_embedding;
             vit.emplace(v);
-        } else if (k_resnets) {
+        } else {
             resnet_config r = *c.resnet;
             r.n_labels = c.d_embedding;
             resnet.emplace(r);
-        } else {
-            throw value_error("clip: a ResNet as image tower runs on the CPU alone; this device takes a vision transformer");
         }
         gradients = tensor<T, 1, Memory>({layout().size()});
     }
@@ -171,12 +167,10 @@ public:
 
     template <class Context>
     tensor_view<T, 2> forward(Context& ctx, tensor_view<const T, 4> images, run_mode mode) {
-        if constexpr (k_resnets) {
-            if (resnet) {
-                auto& s = mode.training ? resnet_train_ : resnet_eval_;
-                resnet->forward(ctx, s, images, mode.training);
-                return resnet->classify(ctx, s);
-            }
+        if (resnet) {
+            auto& s = mode.training ? resnet_train_ : resnet_eval_;
+            resnet->forward(ctx, s, images, mode.training);
+            return resnet->classify(ctx, s);
         }
         auto& s = mode.training ? vit_train_ : vit_eval_;
         vit->forward(ctx, s, images, mode);
@@ -189,19 +183,17 @@ public:
         if (d_features_.extent(0) != dy.extent(0)) d_features_ = tensor<T, 2, Memory>({dy.extent(0), d});
         const linear& head = vit ? vit->network().head() : resnet->network().head();
         head.backward(ctx, values, gradients.view(), d_features_.view(), dy, vit ? vit_train_.features : resnet_train_.features);
-        if constexpr (k_resnets) {
-            if (resnet) return resnet->backward(ctx, gradients.view(), resnet_train_, d_features_.view());
-        }
-        vit->backward(ctx, gradients.view(), vit_train_, d_features_.view());
+        if (resnet) resnet->backward(ctx, gradients.view(), resnet_train_, d_features_.view());
+        else vit->backward(ctx, gradients.view(), vit_train_, d_features_.view());
     }
 
     std::optional<nn::vit<T, Memory>> vit;
-    std::optional<nn::resnet<T>> resnet;
+    std::optional<nn::resnet<T, Memory>> resnet;
     tensor<T, 1, Memory> gradients;
 
 private:
     vit_activations<T, Memory> vit_train_, vit_eval_;
-    resnet_activations<T> resnet_train_, resnet_eval_;
+    resnet_activations<T, Memory> resnet_train_, resnet_eval_;
     tensor<T, 2, Memory> d_features_;
 };
 

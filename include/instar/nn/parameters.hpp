@@ -121,7 +121,7 @@ void initialise(const parameter_layout& layout, tensor_view<T, 1> values, philox
     }
 }
 
-/// The parameters of one model into another of the same configuration: host to the device of ctx, back, or host to host.
+/// The parameters of one model, and its running statistics if it has any, into another of the same configuration: host to the device of ctx, back, or host to host.
 ///
 ///     nn::bert<float, device_memory> there(model.config());
 ///     nn::copy_parameters(ctx, there, model);
@@ -132,6 +132,7 @@ template <class Context, class To, class From>
 void copy_parameters(Context& ctx, To& to, const From& from) {
     instar::detail::check_shape("copy_parameters", "from", from.parameters(), {to.parameters().extent(0)});
     transfer<typename To::memory, typename From::memory>(ctx, to.parameters(), from.parameters());
+    if constexpr (requires { to.buffers(), from.buffers(); }) transfer<typename To::memory, typename From::memory>(ctx, to.buffers(), from.buffers());
 }
 
 }  // namespace instar::nn

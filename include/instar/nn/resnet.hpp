@@ -360,6 +360,8 @@ private:
 template <class T, class Memory = host_memory>
 class resnet {
 public:
+    using memory = Memory;
+
     /// Initialised as torchvision does: Kaiming (fan out) convolutions, normalisation 1 and 0.
     resnet(const resnet_config& config, philox rng) requires std::same_as<Memory, host_memory> : resnet(config) { initialise(net_.layout(), parameters_.view(), rng); }
     /// Parameters zero, to be filled by the caller; running means 0 and variances 1, but on a device zero too: fill buffers() as parameters().
