@@ -4,8 +4,8 @@
 //
 //     bench_gpu_bert --benchmark_filter=mlm_step_bf16
 //
-// Names: encoder_forward/k_layers×width_batch_tokens, mlm_step/…; mlm_step_graph_bf16/… queues a step captured as a CUDA graph. In bf16 the parameters, their
-// gradients and AdamW's moments are bf16. The forward's first sample is checked against the CPU in float; a step's loss must start near that
+// Names: encoder_forward/k_layers×width_batch_tokens, mlm_step/…; mlm_step_graph_bf16/… queues a step captured as a CUDA graph. In bf16 the parameters and
+// their gradients are bf16, AdamW's state is float. The forward's first sample is checked against the CPU in float; a step's loss must start near that
 // of guessing and fall on the same batch.
 
 #include "../bert_shapes.hpp"

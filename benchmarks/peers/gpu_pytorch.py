@@ -8,7 +8,7 @@ Needs torch with CUDA; it says so and exits with 77 when torch finds no GPU. Nam
 
 Each work is timed in every way that PyTorch has for it, and all are reported: "eager", "compile" (torch.compile, where the work is more than one
 call), for attention the backends of scaled_dot_product_attention ("flash", "efficient", "math"), for models in bf16 "autocast" (float parameters
-and moments) beside parameters, gradients and moments in bf16, as instar's are. gpu_report.py compares with the fastest, and attention with flash.
+and moments, as instar's AdamW keeps them) beside parameters, gradients and moments in bf16. gpu_report.py compares with the fastest, and attention with flash.
 Models are written out here, so that nothing but torch is needed: post-LN BERT and pre-LN ViT on scaled_dot_product_attention.
 """
 
