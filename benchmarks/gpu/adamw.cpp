@@ -1,4 +1,7 @@
-// One AdamW update of a flat range of floats: 28 bytes an element. Names: adamw_update/elements. Checked against ops/ref.
+// One AdamW update of a flat range: parameters in float, or in bf16 with a copy of them in float; 28 bytes an element either way. Names:
+// adamw_update/elements, adamw_update_bf16/elements. Checked against ops/ref.
+
+#include <type_traits>
 
 #include "instar/ops/adamw.hpp"
 
@@ -11,17 +14,23 @@ using namespace instar;
 namespace gpu = bench::gpu;
 
 constexpr index_t k_elements = index_t{1} << 26;
+constexpr gpu::precision k_kinds[] = {gpu::precision::fp32, gpu::precision::bf16};
 
 const bool registered = [] {
-    gpu::add("adamw_update", gpu::slashed(k_elements), gpu::k_fp32_only, []<class T>(gpu::run& r) {
+    gpu::add("adamw_update", gpu::slashed(k_elements), k_kinds, []<class T>(gpu::run& r) {
         const index_t n = gpu::sized(k_elements, 1003);
-        gpu::both<T, 1> p(r.ctx, {n}, 1), m(r.ctx, {n}, 2), v(r.ctx, {n}, 3, 0.0f, 1.0f), g(r.ctx, {n}, 4);
+        gpu::both<T, 1> p(r.ctx, {n}, 1), g(r.ctx, {n}, 4);
+        gpu::both<float, 1> master(r.ctx, {n}, 5), m(r.ctx, {n}, 2), v(r.ctx, {n}, 3, 0.0f, 1.0f);
         const ops::adamw_options options{.lr = 1e-3, .weight_decay = 0.01, .step = 3};
-        const auto work = [&] { ops::adamw_update<T>(r.ctx, p, m, v, g, options); };
+        const auto work = [&] {
+            if constexpr (std::is_same_v<T, float>) ops::adamw_update<T>(r.ctx, p, m, v, g, options);
+            else ops::adamw_update<T>(r.ctx, p, master, m, v, g, options);
+        };
         work();
-        ops::ref::adamw_update<T>(p.host, m.host, v.host, g.host, options);
+        if constexpr (std::is_same_v<T, float>) ops::ref::adamw_update<T>(p.host, m.host, v.host, g.host, options);
+        else ops::ref::adamw_update<T>(p.host, master.host, m.host, v.host, g.host, options);
         if (!r.check(p.fetch().view(), p.host.view()) || !r.check(v.fetch().view(), v.host.view())) return;
-        r.time(work, {.bytes = 7.0 * static_cast<double>(n) * sizeof(T)});
+        r.time(work, {.bytes = 28.0 * static_cast<double>(n)});
     });
     return true;
 }();
