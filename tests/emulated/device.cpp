@@ -1,9 +1,5 @@
 // The checks that a real GPU runs (tests/gpu), on the emulated device: all operators through copies, and training steps of a
-<<<<<<< HEAD
-// small BERT. Those of a small ResNet: resnet.cpp.
-=======
-// small BERT. Arguments in host memory are refused, as a device does.
->>>>>>> work-gpu
+// small BERT. Those of a small ResNet: resnet.cpp. Arguments in host memory are refused, as a device does.
 
 #include "support/device_checks.hpp"
 #include "support/device_images.hpp"
