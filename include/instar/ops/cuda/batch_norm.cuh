@@ -74,7 +74,7 @@ __global__ void __launch_bounds__(k_channel_threads, 2) batch_moments_kernel(flo
     moments<float> m[W];
     if (channel < g.d) {
         for (index_t row = begin; row < end; row += k_moment_rows * step) {
-            float v[k_moment_rows][W];
+            float v[k_moment_rows][W] = {};
             int n = 0;
             INSTAR_UNROLL
             for (int k = 0; k < k_moment_rows; ++k) {
