@@ -42,8 +42,10 @@ void squared_norm(benchmark::State& state) {
     cpu_context ctx;
     const index_t n = state.range(0);
     const auto g = bench::random_tensor<1>({n}, 1);
-    const double expected = ops::ref::squared_norm<float>(g.view());  // one sum after the other: 4e-12 off for 2²⁵ of them
-    if (std::fabs(ops::squared_norm<float>(ctx, g) / expected - 1.0) > 1e-11) return state.SkipWithError("wrong result");
+    // Not ops::ref: a single sum of 2²⁵ squares in double is off by 4e-12.
+    long double expected = 0.0L;
+    for (const float x : g) expected += static_cast<long double>(x) * static_cast<long double>(x);
+    if (std::fabs(ops::squared_norm<float>(ctx, g) / static_cast<double>(expected) - 1.0) > 1e-12) return state.SkipWithError("wrong result");
     for (auto _ : state) benchmark::DoNotOptimize(ops::squared_norm<float>(ctx, g));
     bench::report(state, ctx, {.bytes = 4.0 * static_cast<double>(n)});
 }

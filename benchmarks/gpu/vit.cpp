@@ -24,19 +24,25 @@ nn::vit_config config_of(index_t n_labels) {
     return nn::vit_config::base(n_labels);
 }
 
+/// A model with random weights on the host and on the device, and a batch for it.
 template <class T>
-gpu::both<T, 4> random_images(cuda_context& ctx, const nn::vit_config& c, index_t n) {
-    return {ctx, {n, c.n_channels, c.image_size, c.image_size}, 5, -2.0f, 2.0f};
-}
+struct vit_case {
+    nn::vit_config config;
+    index_t n;
+    nn::vit<float> host;
+    nn::vit<T, device_memory> model;
+    gpu::both<T, 4> images;
+
+    vit_case(cuda_context& ctx, const nn::vit_config& c, index_t n_images)
+        : config(c), n(n_images), host(c, philox{.seed = 1}), model(c), images(ctx, {n, c.n_channels, c.image_size, c.image_size}, 5, -2.0f, 2.0f) {
+        gpu::put(ctx, model.parameters(), host.parameters());
+    }
+};
 
 template <class T>
 void vit_forward(gpu::run& r, index_t batch) {
-    const nn::vit_config c = config_of(0);
-    const index_t n = gpu::sized(batch, 2);
-    const nn::vit<float> host(c, philox{.seed = 1});
-    nn::vit<T, device_memory> model(c);
-    gpu::put(r.ctx, model.parameters(), host.parameters());
-    const auto images = random_images<T>(r.ctx, c, n);
+    const vit_case<T> at(r.ctx, config_of(0), gpu::sized(batch, 2));
+    const auto& [c, n, host, model, images] = at;
     nn::vit_activations<T, device_memory> memory;
     const auto work = [&] { return model.forward(r.ctx, memory, images.device.view()); };
 
@@ -53,12 +59,8 @@ void vit_forward(gpu::run& r, index_t batch) {
 
 template <class T>
 void vit_step(gpu::run& r, index_t batch) {
-    const nn::vit_config c = config_of(1000);
-    const index_t n = gpu::sized(batch, 3);
-    const nn::vit<float> host(c, philox{.seed = 1});
-    nn::vit<T, device_memory> model(c);
-    gpu::put(r.ctx, model.parameters(), host.parameters());
-    const auto images = random_images<T>(r.ctx, c, n);
+    vit_case<T> at(r.ctx, config_of(1000), gpu::sized(batch, 3));
+    auto& [c, n, host, model, images] = at;
     gpu::both<std::int32_t, 1> targets(r.ctx, {n}, 0);
     for (index_t i = 0; i < n; ++i) targets.host(i) = static_cast<std::int32_t>(37 * i % c.n_labels);
     targets.upload();

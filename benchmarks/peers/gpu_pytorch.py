@@ -26,6 +26,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from torch_calls import backward_of, no_grad
+
 N_SAMPLES = 15
 
 
@@ -51,18 +53,6 @@ class Setting:
 
     def size(self, real, small):
         return small if self.small else real
-
-
-def no_grad(f):
-    def run():
-        with torch.inference_mode():
-            return f()
-
-    return run
-
-
-def backward_of(y, inputs, dy):
-    return lambda: torch.autograd.grad(y, inputs, dy, retain_graph=True)
 
 
 def compiled(f):

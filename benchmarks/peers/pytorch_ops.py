@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 import peer
+from torch_calls import backward_of, no_grad
 
 
 def facts():
@@ -16,18 +17,6 @@ def facts():
 
 def uniform(*shape):
     return torch.rand(*shape) * 2 - 1
-
-
-def no_grad(f):
-    def run():
-        with torch.inference_mode():
-            return f()
-
-    return run
-
-
-def backward_of(y, inputs, dy):
-    return lambda: torch.autograd.grad(y, inputs, dy, retain_graph=True)
 
 
 def gemm(m, n, k, form, dtype):

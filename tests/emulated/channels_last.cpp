@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "instar/core/cpu_context.hpp"
+#include "instar/ops/channels_last.hpp"
 #include "instar/ops/ref/channels_last.hpp"
 #include "support/emulated.hpp"
 

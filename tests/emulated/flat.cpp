@@ -16,12 +16,6 @@ namespace {
 
 constexpr index_t k_sizes[] = {0, 1, 7, 82, 1024, 1027, 2500};
 
-// The view from element 1 on is not 16-byte aligned: the kernels' scalar path.
-template <class T>
-tensor_view<T, 1> tail(tensor<T, 1>& x, index_t offset) {
-    return tensor_view<T, 1>(x.data() + offset, {x.extent(0) - offset});
-}
-
 template <class T>
 void check_elementwise() {
     cuda_context ctx;
@@ -31,19 +25,19 @@ void check_elementwise() {
             CAPTURE(offset);
             auto a = test::random_tensor<T, 1>({n + offset}, 1), b = test::random_tensor<T, 1>({n + offset}, 2);
             tensor<T, 1> y({n + offset}), e({n + offset});
-            ops::add<T>(ctx, tail(y, offset), tail(a, offset), tail(b, offset));
-            ops::ref::add<T>(tail(e, offset), tail(a, offset), tail(b, offset));
+            ops::add<T>(ctx, test::tail(y, offset), test::tail(a, offset), test::tail(b, offset));
+            ops::ref::add<T>(test::tail(e, offset), test::tail(a, offset), test::tail(b, offset));
             CHECK(test::close<T>(y.view(), e.view()));
-            ops::add<T>(ctx, tail(a, offset), tail(a, offset), tail(b, offset));
-            CHECK(test::same_bits(tail(a, offset), tail(y, offset)));
-            ops::scale<T>(ctx, tail(y, offset), 0.3f);
-            ops::ref::scale<T>(tail(e, offset), 0.3f);
+            ops::add<T>(ctx, test::tail(a, offset), test::tail(a, offset), test::tail(b, offset));
+            CHECK(test::same_bits(test::tail(a, offset), test::tail(y, offset)));
+            ops::scale<T>(ctx, test::tail(y, offset), 0.3f);
+            ops::ref::scale<T>(test::tail(e, offset), 0.3f);
             CHECK(test::close<T>(y.view(), e.view()));
-            ops::fill<T>(ctx, tail(y, offset), T(2.5f));
-            ops::ref::fill<T>(tail(e, offset), T(2.5f));
+            ops::fill<T>(ctx, test::tail(y, offset), T(2.5f));
+            ops::ref::fill<T>(test::tail(e, offset), T(2.5f));
             CHECK(test::same_bits(y.view(), e.view()));
-            ops::copy<T>(ctx, tail(y, offset), tail(b, offset));
-            ops::ref::copy<T>(tail(e, offset), tail(b, offset));
+            ops::copy<T>(ctx, test::tail(y, offset), test::tail(b, offset));
+            ops::ref::copy<T>(test::tail(e, offset), test::tail(b, offset));
             CHECK(test::same_bits(y.view(), e.view()));
         }
     }
@@ -81,17 +75,17 @@ void check_dropout() {
                 CAPTURE(p);
                 auto x = test::random_tensor<T, 1>({n + offset}, 1), r = test::random_tensor<T, 1>({n + offset}, 2);
                 tensor<T, 1> y({n + offset}), e({n + offset});
-                ops::dropout_forward<T>(ctx, tail(y, offset), tail(x, offset), drop);
-                ops::ref::dropout_forward<T>(tail(e, offset), tail(x, offset), drop);
+                ops::dropout_forward<T>(ctx, test::tail(y, offset), test::tail(x, offset), drop);
+                ops::ref::dropout_forward<T>(test::tail(e, offset), test::tail(x, offset), drop);
                 CHECK(test::same_bits(y.view(), e.view()));  // the same elements, and one multiplication
-                ops::dropout_backward<T>(ctx, tail(y, offset), tail(x, offset), drop);
-                ops::ref::dropout_backward<T>(tail(e, offset), tail(x, offset), drop);
+                ops::dropout_backward<T>(ctx, test::tail(y, offset), test::tail(x, offset), drop);
+                ops::ref::dropout_backward<T>(test::tail(e, offset), test::tail(x, offset), drop);
                 CHECK(test::same_bits(y.view(), e.view()));
-                ops::residual_dropout_forward<T>(ctx, tail(y, offset), tail(r, offset), tail(x, offset), drop);
-                ops::ref::residual_dropout_forward<T>(tail(e, offset), tail(r, offset), tail(x, offset), drop);
+                ops::residual_dropout_forward<T>(ctx, test::tail(y, offset), test::tail(r, offset), test::tail(x, offset), drop);
+                ops::ref::residual_dropout_forward<T>(test::tail(e, offset), test::tail(r, offset), test::tail(x, offset), drop);
                 CHECK(test::close<T>(y.view(), e.view()));
-                ops::residual_dropout_forward<T>(ctx, tail(r, offset), tail(r, offset), tail(x, offset), drop);
-                CHECK(test::same_bits(tail(r, offset), tail(y, offset)));
+                ops::residual_dropout_forward<T>(ctx, test::tail(r, offset), test::tail(r, offset), test::tail(x, offset), drop);
+                CHECK(test::same_bits(test::tail(r, offset), test::tail(y, offset)));
             }
         }
     }

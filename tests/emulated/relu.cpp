@@ -5,17 +5,12 @@
 #include <doctest/doctest.h>
 
 #include "instar/ops/ref/relu.hpp"
+#include "instar/ops/relu.hpp"
 #include "support/emulated.hpp"
 
 using namespace instar;
 
 namespace {
-
-// The view from element 1 on is not 16-byte aligned: the kernels' scalar path.
-template <class T>
-tensor_view<T, 1> tail(tensor<T, 1>& x, index_t offset) {
-    return tensor_view<T, 1>(x.data() + offset, {x.extent(0) - offset});
-}
 
 template <class T>
 void check_relu() {
@@ -26,16 +21,16 @@ void check_relu() {
             CAPTURE(offset);
             auto a = test::random_tensor<T, 1>({n + offset}, 1), b = test::random_tensor<T, 1>({n + offset}, 2), dy = test::random_tensor<T, 1>({n + offset}, 3);
             tensor<T, 1> y({n + offset}), e({n + offset}), dx({n + offset}), edx({n + offset});
-            ops::add_relu<T>(ctx, tail(y, offset), tail(a, offset), tail(b, offset));
-            ops::ref::add_relu<T>(tail(e, offset), tail(a, offset), tail(b, offset));
+            ops::add_relu<T>(ctx, test::tail(y, offset), test::tail(a, offset), test::tail(b, offset));
+            ops::ref::add_relu<T>(test::tail(e, offset), test::tail(a, offset), test::tail(b, offset));
             CHECK(test::close<T>(y.view(), e.view()));
-            ops::relu_backward<T>(ctx, tail(dx, offset), tail(dy, offset), tail(y, offset));
-            ops::ref::relu_backward<T>(tail(edx, offset), tail(dy, offset), tail(y, offset));
+            ops::relu_backward<T>(ctx, test::tail(dx, offset), test::tail(dy, offset), test::tail(y, offset));
+            ops::ref::relu_backward<T>(test::tail(edx, offset), test::tail(dy, offset), test::tail(y, offset));
             CHECK(test::same_bits(dx.view(), edx.view()));
-            ops::add_relu<T>(ctx, tail(a, offset), tail(a, offset), tail(b, offset));
-            CHECK(test::same_bits(tail(a, offset), tail(y, offset)));
-            ops::relu_backward<T>(ctx, tail(dy, offset), tail(dy, offset), tail(y, offset));
-            CHECK(test::same_bits(tail(dy, offset), tail(dx, offset)));
+            ops::add_relu<T>(ctx, test::tail(a, offset), test::tail(a, offset), test::tail(b, offset));
+            CHECK(test::same_bits(test::tail(a, offset), test::tail(y, offset)));
+            ops::relu_backward<T>(ctx, test::tail(dy, offset), test::tail(dy, offset), test::tail(y, offset));
+            CHECK(test::same_bits(test::tail(dy, offset), test::tail(dx, offset)));
         }
     }
 }

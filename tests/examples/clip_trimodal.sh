@@ -44,14 +44,7 @@ check "on from a folder" "$program" train --metadata run/simulated.csv --images 
 # The same run twice, once interrupted: the same bits.
 long=(--metadata run/simulated.csv --images run --no-unaligned "${shape[@]}" --batch-size 64 --epochs 4)
 "$program" train "${long[@]}" --out whole >/dev/null 2>&1
-"$program" train "${long[@]}" --out cut >/dev/null 2>&1 &
-pid=$!
-for _ in $(seq 1 600); do
-    [[ -s cut/log.jsonl ]] && break
-    sleep 0.05
-done
-kill -INT "$pid" 2>/dev/null
-wait "$pid"
+interrupt cut "$program" train "${long[@]}" --out cut
 check "an interrupted run keeps a checkpoint" test -e cut/checkpoint.safetensors
 check "resume" "$program" train "${long[@]}" --out cut
 check "the resumed run equals the uninterrupted one" cmp whole/model.safetensors cut/model.safetensors

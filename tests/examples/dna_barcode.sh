@@ -101,14 +101,7 @@ if [[ -n $emulated ]]; then
     check "a model of the device in the program without one" "$program" embed --model emulated/metric --input some.fasta --out o.npy
     # Interrupted on the device; resumed there with the bits of an uninterrupted run, and on the CPU.
     check "an uninterrupted run" "$emulated" pretrain "${tiny[@]}" --epochs 6 --out whole --device emulated
-    "$emulated" pretrain "${tiny[@]}" --epochs 6 --out cut --device emulated >/dev/null 2>&1 &
-    pid=$!
-    for _ in $(seq 1 600); do
-        [[ -s cut/log.jsonl ]] && break
-        sleep 0.05
-    done
-    kill -INT "$pid" 2>/dev/null
-    wait "$pid"
+    interrupt cut "$emulated" pretrain "${tiny[@]}" --epochs 6 --out cut --device emulated
     cp -r cut cut_cpu
     check "an interrupted one keeps a checkpoint" test -e cut/checkpoint.safetensors
     check "  resumed on the device" "$emulated" pretrain "${tiny[@]}" --epochs 6 --out cut --device emulated

@@ -38,6 +38,19 @@ refuses() {  # refuses NAME 'TEXT OF THE ERROR' COMMAND…: exits 1 and says so
     fi
 }
 
+interrupt() {  # interrupt OUT COMMAND…: the command, which logs to OUT, sent SIGINT once its log has begun
+    local out=$1 pid
+    shift
+    "$@" >/dev/null 2>&1 &
+    pid=$!
+    for _ in $(seq 1 600); do
+        [[ -s $out/log.jsonl ]] && break
+        sleep 0.05
+    done
+    kill -INT "$pid" 2>/dev/null
+    wait "$pid"
+}
+
 same_losses() {  # same_losses A/log.jsonl B/log.jsonl [1e-4]: as many lines, each loss within that share of the other's size
     local losses='s/.*"loss":\([0-9.e+-]*\),.*/\1/p'
     paste <(sed -n "$losses" "$1") <(sed -n "$losses" "$2") |

@@ -25,6 +25,12 @@ bool close(const tensor_view<A, Rank>& actual, const tensor_view<E, Rank>& expec
     return nmse(actual, expected) <= k_nmse<T> && max_error(actual, expected) <= k_max_error<T>;
 }
 
+/// x from element `offset` on. From 1 on it is not aligned to sixteen bytes: the kernels' scalar path.
+template <class T>
+tensor_view<T, 1> tail(tensor<T, 1>& x, index_t offset) {
+    return tensor_view<T, 1>(x.data() + offset, {x.extent(0) - offset});
+}
+
 #if defined(INSTAR_CUDA_EMULATED)
 /// Calls f(ctx, run) in the fixed order (run 0) and in shuffled ones.
 template <class F>

@@ -1,6 +1,7 @@
 // Products whose inputs are rounded to bf16 (cpu_context::allow_bf16), at every instruction set and with and without the processor's
 // instructions for it. Inputs that are bf16 already multiply exactly, so the reference in double is the same as for floats.
 
+#include <array>
 #include <cmath>
 #include <limits>
 #include <optional>
@@ -15,6 +16,7 @@
 #include "instar/ops/ref/linear.hpp"
 #include "support/compare.hpp"
 #include "support/levels.hpp"
+#include "support/products.hpp"
 
 using namespace instar;
 
@@ -34,59 +36,11 @@ void with_every_product(F&& f) {
     });
 }
 
-void round_to_bf16(float* x, index_t n) {
-    for (index_t i = 0; i < n; ++i) x[i] = static_cast<float>(bf16(x[i]));
-}
 template <int Rank>
 tensor<float, Rank> rounded_tensor(const index_t (&extents)[Rank], std::uint64_t seed) {
     auto x = test::random_tensor<float, Rank>(extents, seed);
-    round_to_bf16(x.data(), x.size());
+    for (float& e : x) e = test::rounded_to_bf16(e);
     return x;
-}
-
-ops::gemm_options options_of(int bits) { return {.transpose_a = (bits & 1) != 0, .transpose_b = (bits & 2) != 0, .accumulate = (bits & 4) != 0}; }
-
-/// Whether every element is the sum of products of rounded inputs, within rounding.
-bool product_is_right(cpu_context& ctx, index_t m, index_t n, index_t k, ops::gemm_options o, const tensor<float, 1>& numbers) {
-    const index_t lda = o.transpose_a ? m : k, ldb = o.transpose_b ? k : n;
-    const float *a = numbers.data(), *b = numbers.data() + 5000;
-    tensor<float, 2> c({m, n});
-    ops::gemm<float>(ctx, c, {a, {o.transpose_a ? k : m, lda}}, {b, {o.transpose_b ? n : k, ldb}}, o);
-    for (index_t i = 0; i < m; ++i) {
-        for (index_t j = 0; j < n; ++j) {
-            double sum = 0.0, size = 0.0;
-            for (index_t p = 0; p < k; ++p) {
-                const bf16 x(o.transpose_a ? a[p * lda + i] : a[i * lda + p]), y(o.transpose_b ? b[j * ldb + p] : b[p * ldb + j]);
-                const double product = static_cast<double>(static_cast<float>(x)) * static_cast<double>(static_cast<float>(y));
-                sum += product;
-                size += std::fabs(product);
-            }
-            if (!(std::fabs(static_cast<double>(c(i, j)) - sum) <= 1e-5 * size)) return false;
-        }
-    }
-    return true;
-}
-
-void check_product(cpu_context& one, cpu_context& two, index_t m, index_t n, index_t k, ops::gemm_options o) {
-    CAPTURE(m);
-    CAPTURE(n);
-    CAPTURE(k);
-    CAPTURE(o.transpose_a);
-    CAPTURE(o.transpose_b);
-    CAPTURE(o.accumulate);
-    const index_t a_rows = o.transpose_a ? k : m, a_columns = o.transpose_a ? m : k;
-    const index_t b_rows = o.transpose_b ? n : k, b_columns = o.transpose_b ? k : n;
-    test::strided_rows<float> a({a_rows, a_columns}, a_columns + 3, 1), b({b_rows, b_columns}, b_columns + 5, 2);
-    for (index_t i = 0; i < a_rows; ++i) round_to_bf16(a.view.data() + i * a.view.stride(0), a_columns);
-    for (index_t i = 0; i < b_rows; ++i) round_to_bf16(b.view.data() + i * b.view.stride(0), b_columns);
-    test::strided_rows<float> c1({m, n}, n + 7, 3), c2({m, n}, n + 7, 3), expected({m, n}, n + 7, 3);
-    ops::gemm<float>(one, c1.view, a.view, b.view, o);
-    ops::gemm<float>(two, c2.view, a.view, b.view, o);
-    ops::ref::gemm<float>(expected.view, a.view, b.view, o);
-    CHECK(test::nmse(c1.view, expected.view) <= 1e-12);
-    CHECK(test::same_bits(c1.view, c2.view));
-    CHECK(c1.gaps_intact());
-    CHECK(c2.gaps_intact());
 }
 
 void check_convolution(cpu_context& one, cpu_context& two, const ops::conv2d_shape& s) {
@@ -123,9 +77,9 @@ TEST_CASE("gemm_bf16: every extent to 70, transposed or not") {
             CAPTURE(bits);
             bool right = true;
             for (index_t x = 1; x <= 70; ++x) {
-                right = right && product_is_right(ctx, x, 1 + x * 3 % 70, 1 + x * 11 % 70, options_of(bits), numbers);
-                right = right && product_is_right(ctx, 1 + x * 11 % 70, x, 7, options_of(bits), numbers);
-                right = right && product_is_right(ctx, 3, 37, x, options_of(bits), numbers);
+                right = right && test::product_is_right(ctx, {x, 1 + x * 3 % 70, 1 + x * 11 % 70}, test::product_options(bits), numbers, true);
+                right = right && test::product_is_right(ctx, {1 + x * 11 % 70, x, 7}, test::product_options(bits), numbers, true);
+                right = right && test::product_is_right(ctx, {3, 37, x}, test::product_options(bits), numbers, true);
             }
             CHECK(right);
         }
@@ -136,18 +90,15 @@ TEST_CASE("gemm_bf16: strided rows, accumulation, several blocks, the same bits 
     cpu_context one{1}, two{2};
     one.allow_bf16(true);
     two.allow_bf16(true);
-    struct shape {
-        index_t m, n, k;
-    };
-    const shape shapes[] = {{0, 4, 3}, {4, 0, 3}, {1, 1, 1}, {14, 32, 16}, {15, 33, 17}, {1, 300, 70}, {300, 1, 41}, {33, 257, 65}, {200, 96, 31}, {5, 9, 3001}};
+    const test::product_shape shapes[] = {{0, 4, 3}, {4, 0, 3}, {1, 1, 1}, {14, 32, 16}, {15, 33, 17}, {1, 300, 70}, {300, 1, 41}, {33, 257, 65}, {200, 96, 31}, {5, 9, 3001}};
     with_every_product([&] {
-        for (const shape& s : shapes) {
-            for (int bits = 0; bits < 8; ++bits) check_product(one, two, s.m, s.n, s.k, options_of(bits));
+        for (const test::product_shape& s : shapes) {
+            for (int bits = 0; bits < 8; ++bits) test::check_product<float>(one, two, s, test::product_options(bits), 1e-12, true);
         }
-        check_product(one, two, 31, 401, 97, {.transpose_b = true});
-        check_product(one, two, 403, 70, 97, {.transpose_b = true, .accumulate = true});
-        check_product(one, two, 230, 65, 1701, {.transpose_a = true, .accumulate = true});
-        check_product(one, two, 211, 130, 1539, {});
+        test::check_product<float>(one, two, {31, 401, 97}, {.transpose_b = true}, 1e-12, true);
+        test::check_product<float>(one, two, {403, 70, 97}, {.transpose_b = true, .accumulate = true}, 1e-12, true);
+        test::check_product<float>(one, two, {230, 65, 1701}, {.transpose_a = true, .accumulate = true}, 1e-12, true);
+        test::check_product<float>(one, two, {211, 130, 1539}, {}, 1e-12, true);
     });
 }
 
@@ -189,7 +140,7 @@ TEST_CASE("gemm_bf16: NaN and infinity reach their row and column, a float beyon
             ((bits & 1) ? a(50, 8) : a(8, 50)) = std::numeric_limits<float>::max();
             ((bits & 2) ? b(44, 3) : b(3, 44)) = std::numeric_limits<float>::infinity();
             tensor<float, 2> c({20, 45});
-            ops::gemm<float>(ctx, c, a, b, options_of(bits));
+            ops::gemm<float>(ctx, c, a, b, test::product_options(bits));
             bool right = true;
             for (index_t i = 0; i < 20; ++i) {
                 for (index_t j = 0; j < 45; ++j) {

@@ -6,6 +6,7 @@
 #include <doctest/doctest.h>
 
 #include "instar/ops/ref/relu.hpp"
+#include "instar/ops/relu.hpp"
 #include "support/compare.hpp"
 
 using namespace instar;

@@ -3,6 +3,7 @@
 
 #include "instar/core/cpu_context.hpp"
 #include "instar/ops/ref/sgd.hpp"
+#include "instar/ops/sgd.hpp"
 #include "instar/optim/sgd.hpp"
 #include "support/compare.hpp"
 
