@@ -76,7 +76,7 @@ public:
         }
 #if defined(INSTAR_EXAMPLES_DEVICE)
         other_ = std::make_unique<instar::cuda_context>();
-        std::fprintf(stderr, "%s: networks run on %s (%s); on the CPU: %s\n", program.c_str(), name.c_str(), other_->properties().name.c_str(), on_the_cpu.c_str());
+        std::fprintf(stderr, "%s: runs on %s (%s); on the CPU: %s\n", program.c_str(), name.c_str(), other_->properties().name.c_str(), on_the_cpu.c_str());
 #endif
     }
 
@@ -91,6 +91,15 @@ public:
         if (other_) return f(*other_);
 #endif
         return f(networks_);
+    }
+
+    /// The same for what is not a network: on the CPU never in bf16.
+    template <class F>
+    decltype(auto) run_in_float(F&& f) {
+#if defined(INSTAR_EXAMPLES_DEVICE)
+        if (other_) return f(*other_);
+#endif
+        return f(cpu_);
     }
 
 private:

@@ -18,7 +18,7 @@ inline void add_device_options(CLI::App& app, std::string& name, bool& bf16) {
         ->capture_default_str()
         ->check(CLI::IsMember({"cpu", "cuda", "emulated"}));
     app.add_flag("--bf16", bf16, std::string("on the CPU, networks multiply in bf16: ") +
-                                     (instar::isa::native_bf16() ? "nearly twice the speed" : "no faster on this processor, which has no instructions for it"));
+                                     (instar::isa::active_bf16() != instar::isa::bf16_products::as_float ? "about twice the speed" : "no faster on this processor, which has no instructions for it"));
 }
 
 }  // namespace examples

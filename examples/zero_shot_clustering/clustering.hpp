@@ -4,21 +4,25 @@
 // The steps of benchmark 2: embeddings with their labels, pre-normalisation, reduction, clustering, scores.
 //
 //     auto inputs = load_inputs(device, settings, truths);        // one an encoder
-//     auto reduced = reduce(ctx, settings, inputs[0].x, "umap");
-//     auto labels = cluster_items(ctx, settings, reduced->view(), n_clusters, inputs[0].tree);
+//     auto reduced = reduce(device, settings, inputs[0].x, "umap");
+//     auto labels = cluster_items(device, settings, reduced->view(), n_clusters, inputs[0].tree);
 //     score(metrics, truths[0], labels);
 
 #include <filesystem>
 #include <map>
 #include <optional>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "instar/cluster/agglomerative.hpp"
 #include "instar/cluster/kmeans.hpp"
+#include "instar/cluster/knn.hpp"
 #include "instar/cluster/pca.hpp"
 #include "instar/cluster/umap.hpp"
 #include "instar/core/build_info.hpp"
+#include "instar/core/transfer.hpp"
 #include "instar/io/gzip.hpp"
 #include "instar/io/npy.hpp"
 #include "instar/io/safetensors.hpp"
@@ -44,8 +48,8 @@ struct settings {
     float min_dist = 0.0f;
     std::uint64_t seed = 0;
     int threads = 0;
-    std::string device = "cpu";  // where the encoders run
-    bool bf16 = false;           // on the CPU, with products of bf16
+    std::string device = "cpu";  // where encoders, neighbours, ward and k-means run
+    bool bf16 = false;           // encoders on the CPU, with products of bf16
 };
 
 /// One rank of the truth: a class an item, −1 where it has none.
@@ -203,23 +207,45 @@ inline std::vector<encoder_input> load_inputs(examples::device& device, const se
     return inputs;
 }
 
-/// Empty for "none".
-inline std::optional<tensor<float, 2>> reduce(cpu_context& ctx, const settings& s, tensor_view<const float, 2> x, const std::string& how) {
+/// A copy of host rows where a context computes; on the CPU the rows themselves.
+template <class Context>
+using rows_of = device_input<float, 2, typename Context::memory>;
+
+/// Empty for "none". UMAP's neighbours are found on the device, exactly when that is not the CPU; the rest is the CPU's.
+inline std::optional<tensor<float, 2>> reduce(examples::device& device, const settings& s, tensor_view<const float, 2> x, const std::string& how) {
+    cpu_context& ctx = device.cpu();
     if (how == "none") return std::nullopt;
     if (how == "pca") return cluster::pca(ctx, x, {.n_components = std::min({s.n_components, x.extent(0), x.extent(1)})}).transform(ctx, x);
-    return cluster::umap(ctx, x, {.n_components = s.n_components, .n_neighbors = s.n_neighbors, .min_dist = s.min_dist,
-                                  .metric = s.metric == "cosine" ? cluster::umap_metric::cosine : cluster::umap_metric::euclidean, .seed = s.seed})
-        .embedding;
+    const bool cosine = s.metric == "cosine";
+    const cluster::umap_options options{.n_components = s.n_components, .n_neighbors = s.n_neighbors, .min_dist = s.min_dist,
+                                        .metric = cosine ? cluster::umap_metric::cosine : cluster::umap_metric::euclidean, .seed = s.seed};
+    if (device.is_cpu()) return cluster::umap(ctx, x, options).embedding;
+    auto neighbors = device.run_in_float([&](auto& there) {
+        rows_of<std::remove_reference_t<decltype(there)>> rows;
+        const auto x_there = rows(there, x);
+        return cluster::knn(there, x_there, x_there, {.k = s.n_neighbors, .metric = cosine ? cluster::knn_metric::cosine : cluster::knn_metric::euclidean});
+    });
+    return cluster::umap(ctx, x, std::move(neighbors), options).embedding;
 }
 
-inline std::vector<std::int32_t> cluster_items(cpu_context& ctx, const settings& s, tensor_view<const float, 2> x, index_t n_clusters, cluster::dendrogram& tree) {
+/// Whether the device clusters so; what it does not is the CPU's.
+inline bool clusters_on_device(const settings& s) { return s.linkage == "ward" || s.linkage == "kmeans"; }
+
+inline std::vector<std::int32_t> cluster_items(examples::device& device, const settings& s, tensor_view<const float, 2> x, index_t n_clusters, cluster::dendrogram& tree) {
     tree = {};
     if (s.linkage == "kmeans") {
-        const auto r = cluster::kmeans(ctx, x, {.n_clusters = n_clusters, .max_iter = 1000, .seed = s.seed});
+        const auto r = device.run_in_float([&](auto& ctx) {
+            rows_of<std::remove_reference_t<decltype(ctx)>> rows;
+            return cluster::kmeans(ctx, rows(ctx, x), {.n_clusters = n_clusters, .max_iter = 1000, .seed = s.seed});
+        });
         return {r.labels.begin(), r.labels.end()};
     }
     const auto linkage = s.linkage == "average" ? cluster::linkage::average : s.linkage == "complete" ? cluster::linkage::complete : s.linkage == "single" ? cluster::linkage::single : cluster::linkage::ward;
-    tree = cluster::agglomerative(ctx, x, {.linkage = linkage});
+    const auto grow = [&](auto& ctx) {
+        rows_of<std::remove_reference_t<decltype(ctx)>> rows;
+        return cluster::agglomerative(ctx, rows(ctx, x), {.linkage = linkage});
+    };
+    tree = clusters_on_device(s) ? device.run_in_float(grow) : grow(device.cpu());
     const auto labels = tree.cut({.n_clusters = n_clusters});
     return {labels.begin(), labels.end()};
 }

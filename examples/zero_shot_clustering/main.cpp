@@ -110,8 +110,8 @@ void write_report(const std::string& path, cpu_context& ctx, const settings& s, 
 
 int run(const settings& s) {
     const auto start = std::chrono::steady_clock::now();
-    if (s.device != "cpu" && s.models.empty()) throw value_error("--device " + s.device + ": nothing here would run there without a --model; reduction and clustering run on the CPU");
-    examples::device device({s.device, s.threads, s.bf16}, "zero_shot_clustering", "tokens, projections, reduction, clustering, scores");
+    const std::string on_the_cpu = std::string("tokens, projections, PCA, UMAP's layout, scores") + (clusters_on_device(s) ? "" : ", " + s.linkage + " linkage");
+    examples::device device({s.device, s.threads, s.bf16}, "zero_shot_clustering", on_the_cpu);
     cpu_context& ctx = device.cpu();
     std::map<std::string, double> metrics;
     std::vector<labelling> truths;
@@ -133,11 +133,11 @@ int run(const settings& s) {
             row r{input.name, reduction, {}, {}};
             const std::string key = (inputs.size() * s.reduce.size() > 1 ? input.name + "." + reduction + "." : std::string());
             auto begin = std::chrono::steady_clock::now();
-            const auto reduced = reduce(ctx, s, input.x.view(), reduction);
+            const auto reduced = reduce(device, s, input.x.view(), reduction);
             metrics[key + "seconds.reduce"] = seconds_since(begin);
             if (reduced && !s.reduced_out.empty()) io::write_npy(s.reduced_out, tensor_view<const float, 2>(reduced->view()));
             begin = std::chrono::steady_clock::now();
-            r.labels = cluster_items(ctx, s, reduced ? reduced->view() : tensor_view<const float, 2>(input.x.view()), n_clusters, input.tree);
+            r.labels = cluster_items(device, s, reduced ? reduced->view() : tensor_view<const float, 2>(input.x.view()), n_clusters, input.tree);
             metrics[key + "seconds.cluster"] = seconds_since(begin);
             for (const labelling& t : truths) score(r.scores, t, r.labels);
             for (const auto& [name, value] : r.scores) metrics[key + name] = value;
@@ -193,7 +193,7 @@ int main(int argc, char** argv) {
     app.add_option("--seed", s.seed)->capture_default_str();
     app.add_option("--threads", s.threads, "0 = all cores")->capture_default_str();
     examples::add_device_options(app, s.device, s.bf16);
-    app.footer("--device: the encoders of --model run there; reduction, clustering and scores are the CPU's.");
+    app.footer("--device: the encoders of --model, UMAP's neighbours, ward and k-means run there; PCA, UMAP's layout, the other linkages and scores are the CPU's.");
     app.add_flag("--quiet", s.quiet, "no progress");
     CLI11_PARSE(app, argc, argv);
     if (s.reduce.empty()) s.reduce = {"umap"};

@@ -94,7 +94,7 @@ if [[ -n $emulated ]]; then
         check "  embed" "$emulated" embed --model cpu/metric --input some.fasta --out "$device/x.npy" --device $device
         check "  predict" "$emulated" predict --model cpu/fine --input some.fasta --out "$device/predictions.tsv" --device $device
     done
-    check "the device is named, and what stays on the CPU" bash -c "'$emulated' embed --model cpu/pre --input some.fasta --out o.npy --device emulated 2>&1 | grep -q 'networks run on emulated .*; on the CPU: tokens'"
+    check "the device is named, and what stays on the CPU" bash -c "'$emulated' embed --model cpu/pre --input some.fasta --out o.npy --device emulated 2>&1 | grep -q 'runs on emulated .*; on the CPU: tokens'"
     for run in pre fine metric; do check "$run: the losses of both" same_losses cpu/$run/log.jsonl emulated/$run/log.jsonl; done
     check "  the best epoch's model is the trained one" cmp emulated/fine/model.safetensors emulated/fine/best/model.safetensors
     check "embeddings of both" same_numbers cpu/x.npy emulated/x.npy

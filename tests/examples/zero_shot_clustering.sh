@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # zero_shot_clustering as a user meets it: specimens by k-mers, embeddings from a file, bad input.
 #
-#     tests/examples/zero_shot_clustering.sh PATH/TO/zero_shot_clustering      dna_barcode is expected beside it
+#     tests/examples/zero_shot_clustering.sh PATH/TO/zero_shot_clustering [PATH/TO/zero_shot_clustering_emulated]      dna_barcode is expected beside it
 set -uo pipefail
 
 # shellcheck source=tests/support/checks.sh
@@ -33,6 +33,20 @@ refuses "no number of clusters" "--n-clusters is needed" "$program" --embeddings
 printf 'a\nb\n' >short.txt
 refuses "labels of another length" "2 labels" "$program" --embeddings x.npy --reduce none --n-clusters 2 --labels short.txt
 refuses "an unknown partition" "no barcode in partition 'tset'" "$program" --metadata sim.csv --kmer 5 --partition tset
-refuses "a device where nothing would run" "nothing here would run there" "$program" --embeddings x.npy --reduce none --n-clusters 2 --device cuda
 refuses "a device that the program was not built for" "--device emulated: this program was built without it" "$program" --metadata sim.csv --model pre --device emulated
+
+# The emulated device: the same clusters.
+emulated=${2-}
+if [[ -n $emulated ]]; then
+    for device in cpu emulated; do
+        mkdir -p $device
+        check "ward on $device" "$emulated" --embeddings x.npy --reduce none --n-clusters 5 --labels-out $device/ward.npy --device $device --quiet
+        check "  k-means" "$emulated" --embeddings x.npy --reduce none --linkage kmeans --n-clusters 5 --labels-out $device/kmeans.npy --device $device --quiet
+        check "  average linkage, on the CPU" "$emulated" --embeddings x.npy --reduce none --linkage average --n-clusters 5 --labels-out $device/average.npy --device $device --quiet
+        check "  after UMAP" "$emulated" --embeddings x.npy --n-components 4 --n-neighbors 8 --n-clusters 5 --labels-out $device/umap.npy --reduced-out $device/reduced.npy --device $device --quiet
+        check "  a model's embeddings" "$emulated" --metadata sim.csv --model pre --partition test --dedup --reduce none --labels-out $device/model.npy --device $device --quiet
+    done
+    for part in ward kmeans average umap reduced; do check "  $part: the same on both, bit for bit" cmp cpu/$part.npy emulated/$part.npy; done
+    check "what stays on the CPU is named" bash -c "'$emulated' --embeddings x.npy --reduce none --linkage single --n-clusters 5 --device emulated 2>&1 | grep -q 'on the CPU: .* single linkage'"
+fi
 exit $failed

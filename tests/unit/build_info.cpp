@@ -11,7 +11,7 @@ TEST_CASE("build_info: names what was compiled and what runs") {
     const build_information b = build_info();
     CHECK(b.version == std::to_string(INSTAR_VERSION / 10000) + "." + std::to_string(INSTAR_VERSION / 100 % 100) + "." + std::to_string(INSTAR_VERSION % 100));
     CHECK(b.running == isa::active_level());
-    CHECK(b.native_bf16 == isa::native_bf16());
+    CHECK(b.bf16 == isa::active_bf16());
     CHECK(b.cplusplus >= 202002L);
 #if defined(__clang__)
     CHECK(b.compiler.rfind("Clang " + std::to_string(__clang_major__) + ".", 0) == 0);

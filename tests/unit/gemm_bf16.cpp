@@ -1,10 +1,9 @@
-// Products whose inputs are rounded to bf16 (cpu_context::allow_bf16), at every instruction set and with and without the processor's
-// instructions for it. Inputs that are bf16 already multiply exactly, so the reference in double is the same as for floats.
+// Products whose inputs are rounded to bf16 (cpu_context::allow_bf16), at every instruction set and by every instruction that the processor
+// has for it. Inputs that are bf16 already multiply exactly, so the reference in double is the same as for floats.
 
 #include <array>
 #include <cmath>
 #include <limits>
-#include <optional>
 
 #include <doctest/doctest.h>
 
@@ -22,15 +21,14 @@ using namespace instar;
 
 namespace {
 
-/// Runs f at every level, and once more where the level has instructions of its own.
+/// Runs f at every level, and at each once for every way to compute products in bf16 that this processor has.
 template <class F>
 void with_every_product(F&& f) {
     test::for_each_level([&] {
-        for (const bool native : {false, true}) {
-            if (native && !isa::native_bf16()) continue;
-            CAPTURE(native);
-            std::optional<isa::scoped_no_native_bf16> without;
-            if (!native) without.emplace();
+        for (const auto way : {isa::bf16_products::as_float, isa::bf16_products::pairs, isa::bf16_products::tiles}) {
+            if (way != isa::bf16_products::as_float && (isa::active_level() != isa::level::v4 || !isa::supports(way))) continue;
+            CAPTURE(isa::bf16_products_name(way));
+            const isa::scoped_bf16 scope(way);
             f();
         }
     });

@@ -143,6 +143,21 @@ TEST_CASE("umap: the start is made of eigenvectors of the normalised graph") {
     }
 }
 
+TEST_CASE("umap: from neighbours found before, the same layout; wrong ones are named") {
+    cpu_context ctx{2};
+    const auto x = test::random_tensor<float, 2>({60, 4}, 5);
+    const cluster::umap_options o{.n_neighbors = 7, .n_epochs = 30, .seed = 2};
+    const auto found = [&] { return cluster::knn(ctx, x.view(), x.view(), {.k = 7}); };
+    CHECK(test::same_bits(cluster::umap(ctx, x.view(), found(), o).embedding.view(), cluster::umap(ctx, x.view(), o).embedding.view()));
+    CHECK_THROWS_WITH_AS(cluster::umap(ctx, x.view(), cluster::knn(ctx, x.view(), x.view(), {.k = 6}), o), doctest::Contains("neighbors.index has shape [60, 6], expected [60, 7]"), shape_error);
+    auto wrong = found();
+    wrong.index(3, 2) = 60;
+    CHECK_THROWS_WITH_AS(cluster::umap(ctx, x.view(), std::move(wrong), o), doctest::Contains("neighbors.index is 60 at (3, 2)"), value_error);
+    wrong = found();
+    wrong.distance(4, 1) = -1.0f;
+    CHECK_THROWS_WITH_AS(cluster::umap(ctx, x.view(), std::move(wrong), o), doctest::Contains("neighbors.distance at (4, 1)"), value_error);
+}
+
 TEST_CASE("umap names what is wrong before it starts") {
     cpu_context ctx;
     auto x = test::random_tensor<float, 2>({20, 3}, 1);

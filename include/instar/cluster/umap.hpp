@@ -10,9 +10,11 @@
 // Options have umap-learn's names, meanings and defaults. The result is the same for a seed, whatever the number of threads. Nearest neighbours
 // are exact (cluster/knn.hpp) up to 200,000 rows, above that most of them (cluster/nn_descent.hpp); options.neighbors decides otherwise. How it works: detail/umap_graph.hpp, detail/umap_spectral.hpp, detail/umap_layout.hpp.
 
+#include <cmath>
 #include <functional>
 #include <string>
 #include <tuple>
+#include <utility>
 
 #include "instar/cluster/detail/umap_graph.hpp"
 #include "instar/cluster/detail/umap_layout.hpp"
@@ -95,20 +97,9 @@ public:
     static knn_metric metric_of(const umap_options& o) { return o.metric == umap_metric::cosine ? knn_metric::cosine : knn_metric::euclidean; }
 };
 
-/// Uniform manifold approximation and projection (McInnes, Healy, Melville 2018, arXiv:1802.03426) of the rows of x.
-///
-/// | argument | shape  | element |                                                              |
-/// |----------|--------|---------|--------------------------------------------------------------|
-/// | x        | [n, d] | float   | finite; n ≥ 3; no zero rows under cosine                     |
-///
-/// Fuzzy union of neighbourhoods; spectral start, component by component where the graph falls apart; stochastic gradient descent.
-/// Not umap-learn's numbers: its neighbours are approximate above 4,096 points (ours where umap_neighbors_exact says so) and its moves sequential. Same bits for any number of
-/// threads; between instruction sets and maths libraries, results differ as those of two seeds do.
-/// Cost: 2·n²·d FLOP for exact neighbours, then for each edge the share of the n_epochs that its weight is of
-/// the largest, each time 1 + negative_sample_rate moves of n_components coordinates.
-/// Throws value_error, before any work: options outside their range, a value that is not finite (row and column named), a zero row
-/// under cosine.
-inline umap_model umap(cpu_context& ctx, tensor_view<const float, 2> x, umap_options options = {}) {
+namespace detail {
+
+inline void check_umap(tensor_view<const float, 2> x, const umap_options& options) {
     const index_t n = x.extent(0), m = options.n_components;
     const auto text = [](index_t v) { return std::to_string(v); };
     if (n < 3) throw value_error("umap: needs three rows at least, x has " + text(n));
@@ -119,11 +110,33 @@ inline umap_model umap(cpu_context& ctx, tensor_view<const float, 2> x, umap_opt
     if (!(options.learning_rate > 0.0f)) throw value_error("umap: learning_rate must be positive");
     if (!(options.set_op_mix_ratio >= 0.0f && options.set_op_mix_ratio <= 1.0f)) throw value_error("umap: set_op_mix_ratio must be between 0 and 1");
     if (!(options.local_connectivity >= 0.0f) || !(options.repulsion_strength >= 0.0f)) throw value_error("umap: local_connectivity and repulsion_strength must not be negative");
+}
 
+/// Throws unless these can be the neighbours of x: shape_error, value_error.
+inline void check_umap_neighbors(tensor_view<const float, 2> x, const knn_result& neighbors, const umap_options& options) {
+    const index_t n = x.extent(0), k = options.n_neighbors;
+    const auto check = [&](const char* what, const auto& found) {
+        if (found.extent(0) != n || found.extent(1) != k) {
+            throw shape_error(std::string("umap: neighbors.") + what + " has shape " + shape_string(found.view()) + ", expected [" + std::to_string(n) + ", " + std::to_string(k) + "], rows and n_neighbors");
+        }
+    };
+    check("index", neighbors.index);
+    check("distance", neighbors.distance);
+    for (index_t i = 0; i < n; ++i) {
+        for (index_t j = 0; j < k; ++j) {
+            const auto where = [&] { return " at (" + std::to_string(i) + ", " + std::to_string(j) + ")"; };
+            if (neighbors.index(i, j) < 0 || neighbors.index(i, j) >= n) {
+                throw value_error("umap: neighbors.index is " + std::to_string(neighbors.index(i, j)) + where() + ", must be between 0 and " + std::to_string(n - 1));
+            }
+            if (!(neighbors.distance(i, j) >= 0.0f && std::isfinite(neighbors.distance(i, j)))) throw value_error("umap: neighbors.distance" + where() + " is negative or not finite");
+        }
+    }
+}
+
+/// From checked arguments.
+inline umap_model umap_of_neighbors(cpu_context& ctx, tensor_view<const float, 2> x, knn_result neighbours, umap_options options) {
+    const index_t n = x.extent(0), m = options.n_components;
     umap_model model;
-    const bool exact = options.neighbors == umap_neighbors::exact || (options.neighbors == umap_neighbors::automatic && umap_neighbors_exact(n, x.extent(1)));
-    auto neighbours = exact ? knn(ctx, x, x, {.k = options.n_neighbors, .metric = umap_model::metric_of(options)})
-                            : nn_descent(ctx, x, {.k = options.n_neighbors, .metric = umap_model::metric_of(options), .seed = options.seed});
     // The point itself comes first; among more duplicates than neighbours it may be missing, and takes the last one's place.
     for (index_t i = 0; i < n; ++i) {
         index_t at = 0;
@@ -168,6 +181,41 @@ inline umap_model umap(cpu_context& ctx, tensor_view<const float, 2> x, umap_opt
     }
     model.options = std::move(options);
     return model;
+}
+
+}  // namespace detail
+
+/// Uniform manifold approximation and projection (McInnes, Healy, Melville 2018, arXiv:1802.03426) of the rows of x.
+///
+/// | argument | shape  | element |                                                              |
+/// |----------|--------|---------|--------------------------------------------------------------|
+/// | x        | [n, d] | float   | finite; n ≥ 3; no zero rows under cosine                     |
+///
+/// Fuzzy union of neighbourhoods; spectral start, component by component where the graph falls apart; stochastic gradient descent.
+/// Not umap-learn's numbers: its neighbours are approximate above 4,096 points (ours where umap_neighbors_exact says so) and its moves sequential. Same bits for any number of
+/// threads; between instruction sets and maths libraries, results differ as those of two seeds do.
+/// Cost: 2·n²·d FLOP for exact neighbours, then for each edge the share of the n_epochs that its weight is of
+/// the largest, each time 1 + negative_sample_rate moves of n_components coordinates.
+/// Throws value_error, before any work: options outside their range, a value that is not finite (row and column named), a zero row
+/// under cosine.
+inline umap_model umap(cpu_context& ctx, tensor_view<const float, 2> x, umap_options options = {}) {
+    detail::check_umap(x, options);
+    const knn_metric metric = umap_model::metric_of(options);
+    const bool exact = options.neighbors == umap_neighbors::exact || (options.neighbors == umap_neighbors::automatic && umap_neighbors_exact(x.extent(0), x.extent(1)));
+    auto neighbours = exact ? knn(ctx, x, x, {.k = options.n_neighbors, .metric = metric}) : nn_descent(ctx, x, {.k = options.n_neighbors, .metric = metric, .seed = options.seed});
+    return detail::umap_of_neighbors(ctx, x, std::move(neighbours), std::move(options));
+}
+
+/// The same from neighbours found before, the nearest first: on a GPU, say, or once for several layouts. index and distance are
+/// [n, n_neighbors], the point itself among them; options.metric is the one they were found by, and options.neighbors is not read.
+///
+///     umap(ctx, x, knn(gpu, x_there, x_there, {.k = 30}), {.n_neighbors = 30});      // what umap(ctx, x, {.n_neighbors = 30}) gives
+///
+/// Throws also: shape_error for other shapes; value_error for an index that is no row, a distance that is negative or not finite.
+inline umap_model umap(cpu_context& ctx, tensor_view<const float, 2> x, knn_result neighbors, umap_options options = {}) {
+    detail::check_umap(x, options);
+    detail::check_umap_neighbors(x, neighbors, options);
+    return detail::umap_of_neighbors(ctx, x, std::move(neighbors), std::move(options));
 }
 
 }  // namespace instar::cluster

@@ -4,7 +4,7 @@
 // What was compiled, and what runs: the first thing to put into a bug report or beside a measurement.
 //
 //     std::cout << instar::build_info().text() << '\n';
-//     // instar 0.1.0; GNU 12.2.0, C++20, compiled for x86-64; running x86-64-v4 (AVX-512); products: packed, bf16 native; with zlib; without CUDA
+//     // instar 0.1.0; GNU 12.2.0, C++20, compiled for x86-64; running x86-64-v4 (AVX-512); products: packed, bf16 by AVX512-BF16; with zlib; without CUDA
 
 #include <string>
 
@@ -20,7 +20,7 @@ struct build_information {
     std::string compiled_for;   ///< the instruction sets that the compiler's flags allowed everywhere: "x86-64", "x86-64 + AVX2 FMA"
     isa::level running;         ///< the level the kernels use, see core/isa.hpp
     std::string gemm_backend;   ///< float products on the CPU: "packed" or "eigen"
-    bool native_bf16 = false;   ///< products in bf16 (cpu_context::allow_bf16) use the processor's instructions for them
+    isa::bf16_products bf16;    ///< how products in bf16 (cpu_context::allow_bf16) are computed
     long cplusplus = 0;         ///< __cplusplus
     bool optimized = false;     ///< compiled with optimisation
     bool assertions = false;    ///< NDEBUG is not defined
@@ -34,7 +34,7 @@ struct build_information {
         std::string s = "instar " + version + "; " + compiler + ", C++" + std::to_string(cplusplus / 100 % 100) + ", compiled for " + compiled_for;
         if (!optimized) s += ", not optimised";
         if (sanitized) s += ", under a sanitizer";
-        s += std::string("; running ") + isa::level_name(running) + "; products: " + gemm_backend + (native_bf16 ? ", bf16 native" : ", bf16 rounded");
+        s += std::string("; running ") + isa::level_name(running) + "; products: " + gemm_backend + ", " + isa::bf16_products_name(bf16);
         s += zlib ? "; with zlib" : "; without zlib";
         s += cuda ? "; with CUDA" : cuda_emulated ? "; CUDA emulated" : "; without CUDA";
         return s;
@@ -84,7 +84,7 @@ struct build_information {
 #else
     b.gemm_backend = "packed";
 #endif
-    b.native_bf16 = isa::native_bf16();
+    b.bf16 = isa::active_bf16();
     b.cplusplus = __cplusplus;
 #if defined(__OPTIMIZE__)
     b.optimized = true;

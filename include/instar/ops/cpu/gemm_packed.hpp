@@ -6,9 +6,9 @@
 //     cpu::gemm_packed(ctx, problem);      // on the context's threads
 //     cpu::gemm_serial(problem);           // on this thread, for use inside parallel loops: gemm_serial.hpp
 //
-// Where the context allows bf16, inputs are rounded to it on the way into the packed copies, and multiplied by the processor's own
-// instructions when it has them (AVX512-BF16). Both give the same bits, for any number of threads: an element's sum does not depend on how the work is cut, so the cuts
-// are free to follow the number of threads. Nothing is allocated once the caches below have grown.
+// The same bits for any number of threads: an element's sum does not depend on how the work is cut, so the cuts are free to follow the
+// number of threads. Where the context allows bf16, inputs are rounded to it on the way into the packed copies, and multiplied by the
+// processor's own instructions where those are faster (isa::active_bf16). Nothing is allocated once the caches below have grown.
 
 #include <algorithm>
 #include <atomic>
@@ -141,7 +141,7 @@ inline void gemm_packed(cpu_context& ctx, gemm_problem problem) {
     constexpr double k_serial_products = 5e5;
     const double products = static_cast<double>(problem.m) * static_cast<double>(problem.n) * static_cast<double>(problem.k);
     if (products < k_serial_products) return gemm_serial(problem);
-    const gemm_kernels kernels = INSTAR_SIMD_PICK(gemm_pick)(problem.bf16);
+    const gemm_kernels kernels = INSTAR_SIMD_PICK(gemm_kernels_for)(problem.bf16);
     if (problem.m <= kernels.cut.block_rows) return detail::gemm_by_columns(ctx, problem, kernels);
     detail::gemm_by_rows(ctx, problem, kernels);
 }

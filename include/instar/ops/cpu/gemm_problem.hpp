@@ -54,10 +54,14 @@ struct gemm_geometry {
     index_t block_rows;               ///< rows of op(a) packed at once, to stay in the second-level cache
     index_t block_lanes;              ///< lanes of depths summed in registers before they are added to c
     index_t lane_depths;              ///< depths in a lane, 1 or 2
+    index_t lane_multiple;            ///< a block's lanes are padded with zeros to a multiple of this
     static constexpr index_t k_group_panels = 4;  ///< panels of op(b) a thread packs for itself at once
-    constexpr index_t scratch_a() const { return block_rows * block_lanes + 16; }
+    constexpr index_t scratch_a() const { return block_rows * block_lanes + 256; }
     constexpr index_t scratch_b() const { return k_group_panels * block_lanes * tile_columns; }
-    constexpr index_t lanes(index_t depth) const { return (depth + lane_depths - 1) / lane_depths; }
+    constexpr index_t lanes(index_t depth) const {
+        const index_t step = lane_depths * lane_multiple;
+        return (depth + step - 1) / step * lane_multiple;
+    }
 };
 
 /// The kernels of one instruction set for one kind of input: simd/gemm.inl.

@@ -8,7 +8,7 @@
 
 #include "instar/core/memory.hpp"
 #include "instar/ops/cpu/gemm_problem.hpp"
-#include "instar/ops/cpu/simd/gemm.hpp"
+#include "instar/ops/cpu/simd/gemm_amx.hpp"
 
 namespace instar::ops::cpu {
 
@@ -40,7 +40,7 @@ constexpr index_t ceil_div(index_t a, index_t b) { return (a + b - 1) / b; }
 /// The product on this thread, without waiting for others: safe inside parallel loops.
 inline void gemm_serial(const gemm_problem& problem) {
     if (problem.m <= 0 || problem.n <= 0) return;
-    const gemm_kernels kernels = INSTAR_SIMD_PICK(gemm_pick)(problem.bf16);
+    const gemm_kernels kernels = INSTAR_SIMD_PICK(gemm_kernels_for)(problem.bf16);
     auto& scratch = detail::gemm_thread_scratch::mine();
     float* const a = scratch.a(kernels.cut);
     float* const b = scratch.b(kernels.cut);

@@ -33,6 +33,8 @@ static_assert(k_gemm_rows <= k_lanes);
 /// without instructions for it.
 struct gemm_float_input {
     static constexpr index_t k_depths = 1;       ///< depths in a lane
+    static constexpr index_t k_lane_multiple = 1; ///< a block's lanes are padded with zeros to a multiple of this
+    static constexpr index_t k_block_rows = k_gemm_block_rows, k_block_lanes = k_gemm_block_lanes;
     static constexpr bool k_is_float = true;      ///< a lane is what memory holds: op(b) may be read where it is, unless it must be rounded
     static constexpr int k_tile_widths = 2;       ///< tiles of one and two vectors, or of two alone
 
@@ -49,7 +51,8 @@ struct gemm_float_input {
 /// Pairs of bf16 (AVX512-BF16): the lower half of a lane is the earlier depth. By name of the instruction, so that neither the region
 /// nor the compiler needs to know it. Denormals count as zero.
 struct gemm_bf16_input {
-    static constexpr index_t k_depths = 2;
+    static constexpr index_t k_depths = 2, k_lane_multiple = 1;
+    static constexpr index_t k_block_rows = k_gemm_block_rows, k_block_lanes = k_gemm_block_lanes;
     static constexpr bool k_is_float = false;
     static constexpr int k_tile_widths = 1;  // half the code to compile; who has so few columns has little to gain
 
@@ -90,12 +93,15 @@ private:
 namespace detail {
 
 template <class Input>
-constexpr index_t gemm_lanes(index_t depth) { return (depth + Input::k_depths - 1) / Input::k_depths; }
+constexpr index_t gemm_lanes(index_t depth) {
+    constexpr index_t k_step = Input::k_depths * Input::k_lane_multiple;
+    return (depth + k_step - 1) / k_step * Input::k_lane_multiple;
+}
 
 /// Depths of each block but the last: k in equal parts, rounded up to whole vectors for the sake of packing.
 template <class Input>
 inline index_t gemm_block_depth(index_t k) {
-    constexpr index_t k_block = k_gemm_block_lanes * Input::k_depths, k_vector = k_lanes * Input::k_depths;
+    constexpr index_t k_block = Input::k_block_lanes * Input::k_depths, k_vector = k_lanes * Input::k_depths;
     const index_t n_blocks = (k + k_block - 1) / k_block;
     return n_blocks <= 1 ? k : ((k + n_blocks - 1) / n_blocks + k_vector - 1) / k_vector * k_vector;
 }
@@ -359,24 +365,40 @@ struct gemm_tiles<Input, std::integer_sequence<int, R...>> {
 
 // --- a part of c -----------------------------------------------------------------------------------------------------------------
 
-/// A part of a product, by one thread. At most k_gemm_block_rows rows. a_scratch: gemm_geometry's scratch_a() floats; b_scratch:
+/// What is done with an Input's panels: here, by vectors.
+template <class Input>
+struct gemm_panels {
+    static constexpr int k_rows = k_gemm_rows;
+
+    static INSTAR_ALWAYS_INLINE void begin() {}
+    static INSTAR_ALWAYS_INLINE void end() {}
+    static INSTAR_ALWAYS_INLINE void pack_a(float* out, const gemm_problem& g, index_t i0, index_t rows, index_t n_panels, index_t p0, index_t p1) {
+        gemm_pack_a<Input>(out, g, i0, rows, n_panels, p0, p1);
+        if (Input::k_is_float && g.bf16) detail::gemm_round(out, rows * (p1 - p0));
+    }
+    static INSTAR_ALWAYS_INLINE void multiply(index_t rows, index_t lanes, const float* a, const float* b, index_t ldb, float* c, index_t ldc, index_t columns,
+                                              bool accumulate, const float* bias) {
+        using tiles = detail::gemm_tiles<Input, std::make_integer_sequence<int, k_gemm_rows>>;
+        tiles::table[rows - 1][columns > k_lanes](lanes, a, b, ldb, c, ldc, columns, accumulate, bias);
+    }
+};
+
+/// A part of a product, by one thread. At most Input::k_block_rows rows. a_scratch: gemm_geometry's scratch_a() floats; b_scratch:
 /// scratch_b() floats, unused when part.packed_b is given.
 template <class Input>
 inline void gemm_compute(const gemm_problem& g, const gemm_part& part, float* a_scratch, float* b_scratch) {
-    using tiles = detail::gemm_tiles<Input, std::make_integer_sequence<int, k_gemm_rows>>;
+    using panels = gemm_panels<Input>;
     constexpr index_t k_group = gemm_geometry::k_group_panels * k_gemm_columns;
     const index_t rows = part.i1 - part.i0, step = detail::gemm_block_depth<Input>(g.k);
-    const index_t n_panels = (rows + k_gemm_rows - 1) / k_gemm_rows;
+    const index_t n_panels = (rows + panels::k_rows - 1) / panels::k_rows;
     index_t p0 = part.p0;
+    panels::begin();
     do {  // once for k = 0, which leaves c = 0 and the epilogue
         const index_t p1 = p0 + step < part.p1 ? p0 + step : part.p1, depth = p1 - p0, lanes = detail::gemm_lanes<Input>(depth);
         const bool accumulate = g.accumulate || p0 > 0, last = p1 == g.k;
         // An op(b) that is read once or twice, or that lies in the first-level cache, needs no copy.
         const bool direct = Input::k_is_float && !g.bf16 && !g.transpose_b && part.packed_b == nullptr && depth > 0 && (n_panels <= 2 || depth * g.ldb <= 4096);
-        if (depth > 0) {
-            gemm_pack_a<Input>(a_scratch, g, part.i0, rows, n_panels, p0, p1);
-            if (Input::k_is_float && g.bf16) detail::gemm_round(a_scratch, rows * depth);
-        }
+        if (depth > 0) panels::pack_a(a_scratch, g, part.i0, rows, n_panels, p0, p1);
         for (index_t j = part.j0; j < part.j1; j += k_gemm_columns) {
             const index_t columns = part.j1 - j < k_gemm_columns ? part.j1 - j : k_gemm_columns;
             const float* b = nullptr;
@@ -399,7 +421,7 @@ inline void gemm_compute(const gemm_problem& g, const gemm_part& part, float* a_
             for (index_t q = 0; q < n_panels; ++q) {
                 const index_t r0 = gemm_panel(rows, q, n_panels), r1 = gemm_panel(rows, q + 1, n_panels);
                 float* c = g.c + (part.i0 + r0) * g.ldc + j;
-                tiles::table[r1 - r0 - 1][columns > k_lanes](lanes, a_scratch + r0 * lanes, b, ldb, c, g.ldc, columns, accumulate, bias);
+                panels::multiply(r1 - r0, lanes, a_scratch + r0 * lanes, b, ldb, c, g.ldc, columns, accumulate, bias);
                 if (last && g.activation != nullptr) {  // while the tile is in the first-level cache
                     float* y = g.activation + (part.i0 + r0) * g.ld_activation + j;
                     for (index_t r = r0; r < r1; ++r, y += g.ld_activation, c += g.ldc) gelu_range(y, c, columns);
@@ -408,22 +430,24 @@ inline void gemm_compute(const gemm_problem& g, const gemm_part& part, float* a_
         }
         p0 = p1;
     } while (p0 < part.p1);
+    panels::end();
 }
 
 namespace detail {
 
 template <class Input>
 gemm_kernels gemm_kernels_of() {
-    return {{k_gemm_rows, k_gemm_columns, k_gemm_block_rows, k_gemm_block_lanes, Input::k_depths},
+    return {{gemm_panels<Input>::k_rows, k_gemm_columns, Input::k_block_rows, Input::k_block_lanes, Input::k_depths, Input::k_lane_multiple},
             &gemm_compute<Input>, &gemm_pack_b_of<Input>, &gemm_block_depth<Input>};
 }
 
 }  // namespace detail
 
-/// What this instruction set multiplies with. Without instructions for bf16, the kernels of floats see to a problem's rounding.
+/// What this instruction set multiplies with; gemm_amx.hpp knows one more. Without instructions for bf16, the kernels of floats see to a
+/// problem's rounding.
 inline gemm_kernels gemm_pick(bool bf16) {
 #if INSTAR_SIMD_LEVEL == 4
-    if (bf16 && isa::native_bf16()) return detail::gemm_kernels_of<gemm_bf16_input>();
+    if (bf16 && isa::active_bf16() == isa::bf16_products::pairs) return detail::gemm_kernels_of<gemm_bf16_input>();
 #else
     static_cast<void>(bf16);
 #endif

@@ -1,0 +1,3 @@
+// The clusterers of cuda_context as host C++ on the emulator.
+
+#include "../cuda_clustering.cu"

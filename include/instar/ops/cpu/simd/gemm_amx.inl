@@ -1,0 +1,189 @@
+// Products in bf16 by Intel's AMX: tile registers of 16 rows × 64 bytes. One instruction adds to 16 × 16 floats the products of 32 depths,
+// 16 times what a vector of floats does. Included by simd/gemm_amx.hpp; tiles are for level 4 on
+// x86-64 alone.
+//
+// op(b) is packed as for pairs of bf16 (simd/gemm.inl): a lane is two neighbouring depths, and 16 lanes of 16 columns are a tile. op(a)
+// is packed by rows: a panel of `rows` is a sequence of [rows][16 lanes], and 16 rows of that are a tile. Blocks of depths are padded
+// with zeros to whole tiles. A tile may reach past a panel's rows, into what follows it or into the slack: those rows are not stored.
+//
+// Instructions by name, as for pairs: nothing else in a program uses tile registers, so the compiler need not know of them.
+
+namespace instar::ops::cpu::simd::INSTAR_SIMD_NS {
+
+#if INSTAR_SIMD_LEVEL == 4 && defined(__x86_64__)
+
+struct gemm_amx_input : gemm_bf16_input {
+    static constexpr index_t k_lane_multiple = 16;
+    static constexpr index_t k_block_rows = 8 * 32, k_block_lanes = 512;
+};
+
+template <>
+struct gemm_panels<gemm_amx_input> {
+    static constexpr int k_rows = 32;
+    static constexpr index_t k_tile = 16;              ///< rows, columns and lanes of a tile
+    static constexpr index_t k_depths = 2 * k_tile;    ///< depths of a tile
+
+    /// Tile registers: 0–3 sums, 4 and 5 of op(a), 6 and 7 of op(b); all 16 × 64 bytes. They cost a context switch 8 KB while in use.
+    static void begin() {
+        struct alignas(64) configuration {
+            std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
+            std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+            std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+        };
+        static_assert(sizeof(configuration) == 64);
+        static constexpr configuration k_configuration{};
+        asm volatile("ldtilecfg %0" : : "m"(k_configuration));
+    }
+    static void end() { asm volatile("tilerelease"); }
+
+    static void pack_a(float* out, const gemm_problem& g, index_t i0, index_t rows, index_t n_panels, index_t p0, index_t p1) {
+        const index_t lanes = detail::gemm_lanes<gemm_amx_input>(p1 - p0);
+        if (g.transpose_a) {
+            // A tile's depths at a time, all panels of them: memory is read in long rows.
+            for (index_t p = p0; p < p1; p += k_depths) {
+                for (index_t q = 0; q < n_panels; ++q) {
+                    const index_t r0 = gemm_panel(rows, q, n_panels), height = gemm_panel(rows, q + 1, n_panels) - r0;
+                    pack_columns(out + r0 * lanes + (p - p0) / 2 * height, g, i0 + r0, height, p, p1 - p < k_depths ? p1 : p + k_depths);
+                }
+            }
+            return;
+        }
+        for (index_t q = 0; q < n_panels; ++q) {
+            const index_t r0 = gemm_panel(rows, q, n_panels), height = gemm_panel(rows, q + 1, n_panels) - r0;
+            float* panel = out + r0 * lanes;
+            if (g.gather != nullptr) pack_gathered(panel, g, i0 + r0, height, p0, p1);
+            else pack_rows(panel, g.a + (i0 + r0) * g.lda + p0, g.lda, height, p1 - p0);
+        }
+    }
+
+    /// c[rows, columns] (+)= a · b (+ bias), rows ≤ 32.
+    static void multiply(index_t rows, index_t lanes, const float* a, const float* b, index_t ldb, float* c, index_t ldc, index_t columns,
+                         bool accumulate, const float* bias) {
+        alignas(64) float sums[k_rows * k_gemm_columns];
+        for (index_t i = 0; i < rows; ++i) {
+            __builtin_prefetch(c + i * ldc, 1);
+            __builtin_prefetch(c + i * ldc + k_lanes, 1);
+        }
+        if (rows > k_tile) {
+            if (columns > k_tile) sum<2, 2>(sums, rows, lanes, a, b, ldb);
+            else sum<2, 1>(sums, rows, lanes, a, b, ldb);
+        } else {
+            if (columns > k_tile) sum<1, 2>(sums, rows, lanes, a, b, ldb);
+            else sum<1, 1>(sums, rows, lanes, a, b, ldb);
+        }
+        for (index_t j = 0; j < columns; j += k_lanes) {
+            const index_t width = columns - j < k_lanes ? columns - j : k_lanes;
+            const f32 offset = bias == nullptr ? f32{} : width == k_lanes ? load(bias + j) : load_partial(bias + j, width);
+            for (index_t i = 0; i < rows; ++i) {
+                float* at = c + i * ldc + j;
+                f32 y = load(sums + i * k_gemm_columns + j);
+                if (width == k_lanes) {
+                    if (accumulate) y = y + load(at);
+                    if (bias != nullptr) y = y + offset;
+                    store(at, y);
+                } else {
+                    if (accumulate) y = y + load_partial(at, width);
+                    if (bias != nullptr) y = y + offset;
+                    store_partial(at, y, width);
+                }
+            }
+        }
+    }
+
+private:
+    /// sums[16 · Rows, 16 · Columns], rows of k_gemm_columns = a · b.
+    template <int Rows, int Columns>
+    static INSTAR_ALWAYS_INLINE void sum(float* sums, index_t rows, index_t lanes, const float* a, const float* b, index_t ldb) {
+        asm volatile("tilezero %tmm0\n\ttilezero %tmm1\n\ttilezero %tmm2\n\ttilezero %tmm3");
+        const index_t b_stride = ldb * 4;
+        const float* const end = a + lanes * rows;
+        for (; a < end; a += k_tile * rows, b += k_tile * ldb) {
+            asm volatile("tileloadd (%0,%1,1), %%tmm4" : : "r"(a), "r"(index_t{64}) : "memory");
+            asm volatile("tileloadd (%0,%1,1), %%tmm6\n\ttdpbf16ps %%tmm6, %%tmm4, %%tmm0" : : "r"(b), "r"(b_stride) : "memory");
+            if constexpr (Columns == 2) asm volatile("tileloadd (%0,%1,1), %%tmm7\n\ttdpbf16ps %%tmm7, %%tmm4, %%tmm1" : : "r"(b + k_tile), "r"(b_stride) : "memory");
+            if constexpr (Rows == 2) {
+                asm volatile("tileloadd (%0,%1,1), %%tmm5\n\ttdpbf16ps %%tmm6, %%tmm5, %%tmm2" : : "r"(a + k_tile * k_tile), "r"(index_t{64}) : "memory");
+                if constexpr (Columns == 2) asm volatile("tdpbf16ps %tmm7, %tmm5, %tmm3");
+            }
+        }
+        constexpr index_t k_stride = k_gemm_columns * 4;
+        asm volatile("tilestored %%tmm0, (%0,%1,1)" : : "r"(sums), "r"(k_stride) : "memory");
+        if constexpr (Columns == 2) asm volatile("tilestored %%tmm1, (%0,%1,1)" : : "r"(sums + k_tile), "r"(k_stride) : "memory");
+        if constexpr (Rows == 2) {
+            float* const below = sums + k_tile * k_gemm_columns;
+            asm volatile("tilestored %%tmm2, (%0,%1,1)" : : "r"(below), "r"(k_stride) : "memory");
+            if constexpr (Columns == 2) asm volatile("tilestored %%tmm3, (%0,%1,1)" : : "r"(below + k_tile), "r"(k_stride) : "memory");
+        }
+    }
+
+    static void pack_rows(float* out, const float* in, index_t ld, index_t rows, index_t depth) {
+        for (index_t i = 0; i < rows; ++i, in += ld) {
+            float* o = out + i * k_tile;
+            index_t p = 0;
+            for (; p + k_depths <= depth; p += k_depths, o += rows * k_tile) store(o, gemm_amx_input::along(in + p));
+            if (p < depth) store(o, gemm_amx_input::along_partial(in + p, depth - p));
+        }
+    }
+
+    /// Rows in pieces. A piece that ends within a tile's depths is copied element by element.
+    static void pack_gathered(float* out, const gemm_problem& g, index_t i0, index_t rows, index_t p0, index_t p1) {
+        const gemm_gather& where = *g.gather;
+        for (index_t i = 0; i < rows; ++i) {
+            const float* const row = g.a + where.offset(i0 + i);
+            float* o = out + i * k_tile;
+            for (index_t p = p0; p < p1; p += k_depths, o += rows * k_tile) {
+                const index_t n = p1 - p < k_depths ? p1 - p : k_depths, in_run = p % where.run;
+                if (in_run + n <= where.run) {
+                    const float* const in = row + p / where.run * where.pitch + in_run;
+                    store(o, n == k_depths ? gemm_amx_input::along(in) : gemm_amx_input::along_partial(in, n));
+                    continue;
+                }
+                float copy[k_depths];
+                for (index_t e = 0; e < n; ++e) copy[e] = row[(p + e) / where.run * where.pitch + (p + e) % where.run];
+                store(o, gemm_amx_input::along_partial(copy, n));
+            }
+        }
+    }
+
+    /// Depths [p0, p1) of one tile from a transposed: 16 rows of op(a) are neighbours there, so that tiles of pairs are transposed.
+    static void pack_columns(float* out, const gemm_problem& g, index_t i0, index_t rows, index_t p0, index_t p1) {
+        const gemm_gather* const where = g.gather;
+        const float* row[k_depths];
+        for (index_t e = 0; e < p1 - p0; ++e) row[e] = g.a + (where != nullptr ? where->offset(p0 + e) : (p0 + e) * g.lda);
+        for (index_t i = 0; i < rows; i += k_tile) {
+            const index_t height = rows - i < k_tile ? rows - i : k_tile;
+            index_t shift = i0 + i;
+            bool split = false;
+            if (where != nullptr) {
+                const index_t in_run = shift % where->run;
+                split = in_run + height > where->run;
+                shift = shift / where->run * where->pitch + in_run;
+            }
+            f32 r[k_lanes];
+            for (index_t t = 0; t < k_lanes; ++t) {
+                f32 x[2];
+                for (index_t e = 0; e < 2; ++e) {
+                    const index_t at = 2 * t + e;
+                    if (at >= p1 - p0) x[e] = f32{};
+                    else if (split) x[e] = detail::gemm_load_gathered(row[at], *where, i0 + i, height);
+                    else x[e] = height == k_lanes ? load(row[at] + shift) : load_partial(row[at] + shift, height);
+                }
+                r[t] = gemm_amx_input::across(x[0], x[1]);
+            }
+            transpose(r);
+            for (index_t t = 0; t < height; ++t) store(out + (i + t) * k_tile, r[t]);
+        }
+    }
+};
+
+#endif
+
+/// What products use: gemm_pick's kernels, or tiles.
+inline gemm_kernels gemm_kernels_for(bool bf16) {
+#if INSTAR_SIMD_LEVEL == 4 && defined(__x86_64__)
+    if (bf16 && isa::active_bf16() == isa::bf16_products::tiles) return detail::gemm_kernels_of<gemm_amx_input>();
+#endif
+    return gemm_pick(bf16);
+}
+
+}  // namespace instar::ops::cpu::simd::INSTAR_SIMD_NS
