@@ -117,8 +117,12 @@ else
 
     part release "g++ -O3"
     if run release.configure cmake --preset release -DINSTAR_BUILD_CUDA=OFF -DINSTAR_EXAMPLES_EMULATED=ON; then
-        run release.build build build/release all benchmarks || true
+        run release.build build build/release all || true
         tests release.test build/release
+        # Benchmarks need only compile here.
+        run release.benchmarks_configure cmake --preset release -B build/benchmarks -DCMAKE_CXX_FLAGS_RELEASE="-O1 -DNDEBUG" -DINSTAR_BUILD_CUDA=OFF \
+            -DINSTAR_BUILD_TESTS=OFF -DINSTAR_BUILD_EXAMPLES=OFF -DINSTAR_BUILD_COMPILED=OFF &&
+            { run release.benchmarks build build/benchmarks benchmarks || true; }
         run release.compile_time scripts/compile_time.sh || true
         grep -E '^ +[0-9.]+ +[0-9.]+  |measured,' "$log" | tail -n 20 || true
     fi

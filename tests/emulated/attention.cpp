@@ -94,8 +94,18 @@ TEST_CASE("attention on the emulated device masks keys, and a sample without key
 TEST_CASE("attention on the emulated device drops the reference's probabilities") {
     check_attention<float>({.n_batch = 2, .seq_len = 83, .n_heads = 1, .d_head = 16, .masked = true, .dropout = 0.25f});
 }
-TEST_CASE("attention on the emulated device agrees with the reference in bf16") {
+TEST_CASE("attention on the emulated device agrees with the reference in bf16, on tensor cores") {
     check_attention<bf16>({.n_batch = 1, .seq_len = 70, .n_heads = 1, .d_head = 64});
+    check_attention<bf16>({.n_batch = 2, .seq_len = 1, .n_heads = 1, .d_head = 5});
+    check_attention<bf16>({.n_batch = 1, .seq_len = 82, .n_heads = 2, .d_head = 32, .n_shuffled = 1});
+    check_attention<bf16>({.n_batch = 1, .seq_len = 133, .n_heads = 1, .d_head = 20});
+    check_attention<bf16>({.n_batch = 1, .seq_len = 165, .n_heads = 1, .d_head = 16});
+    check_attention<bf16>({.n_batch = 1, .seq_len = 67, .n_heads = 1, .d_head = 192, .n_shuffled = 1});
+    check_attention<bf16>({.n_batch = 1, .seq_len = 45, .n_heads = 2, .d_head = 99});
+    check_attention<bf16>({.n_batch = 1, .seq_len = 197, .n_heads = 1, .d_head = 64});
+    check_attention<bf16>({.n_batch = 1, .seq_len = 1025, .n_heads = 1, .d_head = 16});
+    check_attention<bf16>({.n_batch = 2, .seq_len = 83, .n_heads = 1, .d_head = 24, .masked = true, .dropout = 0.25f, .n_shuffled = 1});
+    check_attention<bf16>({.n_batch = 2, .seq_len = 71, .n_heads = 1, .d_head = 128, .masked = true, .dropout = 0.1f});
 }
 
 TEST_CASE("attention on the emulated device takes slices of one buffer") {

@@ -6,6 +6,7 @@
 #include <doctest/doctest.h>
 
 #include "instar/cuda/launch.cuh"
+#include "instar/cuda/mma.cuh"
 #include "instar/cuda/vector.cuh"
 #include "support/compare.hpp"
 
@@ -309,6 +310,89 @@ TEST_CASE("emulator catches warp collectives whose lanes disagree") {
         }
     };
     CHECK(contains(error_of(ctx, [&] { launch(ctx, "k", kinds, {1}, {32}, 0, 2); }), "lane 0 is in __ballot_sync"));
+}
+
+namespace {
+
+// y[16, 16] = a[16, 16] · b, b given as [16, 16] or as its transpose, by one warp.
+template <bool Transposed>
+__global__ void warp_product(float* y, const bf16* a, const bf16* b) {
+    INSTAR_SHARED_ARRAY(bf16, left, 16 * 24);
+    INSTAR_SHARED_ARRAY(bf16, right, 16 * 24);
+    const int lane = lane_id();
+    for (int p = lane; p < 32; p += k_warp_size) {
+        alignas(16) bf16 raw[8];
+        for (int i = 0; i < 8; ++i) raw[i] = a[p / 2 * 16 + p % 2 * 8 + i];
+        store_shared(left, p / 2 * 24 + p % 2 * 8, raw);
+        for (int i = 0; i < 8; ++i) raw[i] = b[p / 2 * 16 + p % 2 * 8 + i];
+        store_shared(right, p / 2 * 24 + p % 2 * 8, raw);
+    }
+    __syncwarp();
+    std::uint32_t x[4], w[4];
+    float c[2][4] = {{1.0f, 1.0f, 1.0f, 1.0f}, {}};
+    load_matrices<false>(x, left, lane % 16 * 24 + lane / 16 * 8);
+    // As rows of k, transposed on the way; or as rows of columns.
+    if constexpr (Transposed) load_matrices<false>(w, right, (lane / 16 * 8 + lane % 8) * 24 + lane / 8 % 2 * 8);
+    else load_matrices<true>(w, right, (lane / 8 % 2 * 8 + lane % 8) * 24 + lane / 16 * 8);
+    mma_16x8x16(c[0], x, {w[0], w[1]});
+    mma_16x8x16(c[1], x, {w[2], w[3]});
+    for (int n = 0; n < 2; ++n) {
+        for (int r = 0; r < 4; ++r) y[(lane / 4 + r / 2 * 8) * 16 + n * 8 + lane % 4 * 2 + r % 2] = c[n][r];
+    }
+}
+
+}  // namespace
+
+TEST_CASE("emulator multiplies on tensor cores, from matrices loaded as they are and transposed") {
+    cuda_context ctx;
+    const auto a = test::random_tensor<bf16, 2>({16, 16}, 1), b = test::random_tensor<bf16, 2>({16, 16}, 2);
+    for (const bool transposed : {false, true}) {
+        CAPTURE(transposed);
+        tensor<float, 2> y({16, 16});
+        launch(ctx, "product", transposed ? warp_product<true> : warp_product<false>, {1}, {32}, 0, y.data(), a.data(), b.data());
+        bool right = true;
+        for (index_t i = 0; i < 16; ++i) {
+            for (index_t j = 0; j < 16; ++j) {
+                double sum = j < 8 ? 1.0 : 0.0;  // what the sums began with
+                for (index_t k = 0; k < 16; ++k) sum += static_cast<double>(to_float(a(i, k))) * static_cast<double>(to_float(transposed ? b(j, k) : b(k, j)));
+                right = right && std::fabs(static_cast<double>(y(i, j)) - sum) <= 1e-6 * (1.0 + std::fabs(sum));
+            }
+        }
+        CHECK(right);
+    }
+    CHECK(pack_bf16(1.0f, -2.0f) == 0xc0003f80u);
+}
+
+TEST_CASE("emulator catches tensor-core operations that a device would not survive") {
+    cuda_context ctx;
+    const auto alone = +[](int* y) {
+        if (lane_id() == 5) return;
+        float c[4] = {};
+        mma_16x8x16(c, {0, 0, 0, 0}, {0, 0});
+        y[0] = 1;
+    };
+    const auto crooked = +[](int* y) {
+        INSTAR_SHARED_ARRAY(bf16, tile, 64 * 8);
+        for (int i = lane_id(); i < 512; i += k_warp_size) tile[i] = from_float<bf16>(0.0f);
+        __syncwarp();
+        std::uint32_t x[4];
+        load_matrices<false>(x, tile, lane_id() * 8 + 4);
+        y[0] = static_cast<int>(x[0]);
+    };
+    const auto unwritten = +[](int* y) {
+        INSTAR_SHARED_ARRAY(bf16, tile, 64 * 8);
+        std::uint32_t x[4];
+        load_matrices<true>(x, tile, lane_id() * 8);
+        y[0] = static_cast<int>(x[0]);
+    };
+    int y = 0;
+    CHECK(contains(error_of(ctx, [&] { launch(ctx, "k", alone, {1}, {32}, 0, &y); }), "mma.sync"));
+    CHECK(contains(error_of(ctx, [&] { launch(ctx, "k", crooked, {1}, {32}, 0, &y); }), "ldmatrix: offset"));
+    CHECK(contains(error_of(ctx, [&] { launch(ctx, "k", unwritten, {1}, {32}, 0, &y); }), "uninitialised read"));
+    CHECK(contains(test::error_text<device_error>([] {
+        float c[4] = {};
+        mma_16x8x16(c, {0, 0, 0, 0}, {0, 0});
+    }), "mma.sync outside a kernel"));
 }
 
 TEST_CASE("emulator's atomics add up, in shared and in global memory") {

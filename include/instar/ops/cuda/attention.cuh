@@ -8,36 +8,18 @@
 //
 // The backward has a kernel for dk and dv (a block owns a tile of keys, walks over queries) and one for dq (a block owns
 // queries, walks over keys): scores are computed twice, 14·T²·d FLOP a head instead of 10, but every sum has one owner, so
-// there are no atomics and the bits never change. Products run in float on the ordinary cores for float and bf16 alike.
+// there are no atomics and the bits never change. For float, products run on the ordinary cores; for bf16 on tensor cores: attention_mma.cuh.
+
+#include <type_traits>
 
 #include "instar/cuda/row_group.cuh"
 #include "instar/ops/attention.hpp"
-#include "instar/ops/attention.hpp"
+#include "instar/ops/cuda/attention_mma.cuh"
 #include "instar/ops/cuda/attention_tiles.cuh"
 
 namespace instar::ops {
 
 namespace cuda {
-
-/// Everything a kernel reads; unused views are empty.
-template <class T>
-struct attention_arguments {
-    tensor_view<const T, 4> q, k, v, d_o;
-    tensor_view<float, 3> lse;
-    const float* row_dot = nullptr;  ///< D_i, [n_batch, n_heads, seq_len]
-    tensor_view<const std::uint8_t, 2> key_mask;
-    float scale = 1.0f;
-    bool wide = false;  ///< all of q, k, v, d_o can be read sixteen bytes at a time
-
-    /// 1 where a key exists and counts.
-    __device__ bool keeps(index_t b, index_t key) const {
-        return key < q.extent(1) && (key_mask.data() == nullptr || key_mask.data()[b * key_mask.stride(0) + key * key_mask.stride(1)] != 0);
-    }
-};
-
-// Powers of two are what the hardware computes: exp(s) = 2^(s · log2 e).
-inline constexpr float k_log2_e = 1.44269504f;
-inline constexpr float k_ln_2 = 0.69314718f;
 
 // --- forward -----------------------------------------------------------------------------------------------------------
 
@@ -60,7 +42,7 @@ __global__ void __launch_bounds__(k_attention_threads) attention_forward_kernel(
     }
     for (index_t first_key = 0; first_key < seq_len; first_key += Shape::rows) {
         load_tile<Shape, T>(keys, {a.k, place.b, place.h}, first_key, a.wide);
-        if (draw.drop_below > 0) draw_factors<Shape>(p, draw, place.b * n_heads + place.h, seq_len, place.first, first_key);
+        if (draw.drop_below > 0) draw_factors<Shape::rows, Shape::rows, k_attention_threads>(p, draw, place.b * n_heads + place.h, seq_len, place.first, first_key);
         __syncthreads();
         float s[Shape::n_row][Shape::n_row];
         scores<Shape, T>(s, queries, keys);
@@ -181,7 +163,7 @@ __global__ void __launch_bounds__(k_attention_threads)
     for (index_t first_query = 0; first_query < seq_len; first_query += Shape::rows) {
         load_tile<Shape, T>(queries, {a.q, place.b, place.h}, first_query, a.wide);
         load_tile<Shape, T>(d_out, {a.d_o, place.b, place.h}, first_query, a.wide);
-        if (draw.drop_below > 0) draw_factors<Shape>(w, draw, place.b * n_heads + place.h, seq_len, first_query, place.first);
+        if (draw.drop_below > 0) draw_factors<Shape::rows, Shape::rows, k_attention_threads>(w, draw, place.b * n_heads + place.h, seq_len, first_query, place.first);
         __syncthreads();
         float s[Shape::n_row][Shape::n_row], dp[Shape::n_row][Shape::n_row];
         scores<Shape, T>(s, queries, keys);
@@ -218,7 +200,7 @@ __global__ void __launch_bounds__(k_attention_threads)
     for (index_t first_key = 0; first_key < seq_len; first_key += Shape::rows) {
         load_tile<Shape, T>(keys, {a.k, place.b, place.h}, first_key, a.wide);
         load_tile<Shape, T>(values, {a.v, place.b, place.h}, first_key, a.wide);
-        if (draw.drop_below > 0) draw_factors<Shape>(w, draw, place.b * n_heads + place.h, seq_len, place.first, first_key);
+        if (draw.drop_below > 0) draw_factors<Shape::rows, Shape::rows, k_attention_threads>(w, draw, place.b * n_heads + place.h, seq_len, place.first, first_key);
         __syncthreads();
         float s[Shape::n_row][Shape::n_row], dp[Shape::n_row][Shape::n_row];
         scores<Shape, T>(s, queries, keys);
@@ -234,13 +216,13 @@ __global__ void __launch_bounds__(k_attention_threads)
 
 // --- launchers -----------------------------------------------------------------------------------------------------------
 
-/// Calls f with the smallest shape whose heads hold d_head elements. More than 192 would not fit into shared memory.
-template <class T, class F>
-void with_attention_shape(const char* op, index_t d_head, F&& f) {
-    if (d_head <= 32) return f(attention_shape<T, 32, 64>{});
-    if (d_head <= 64) return f(attention_shape<T, 64, 64>{});
-    if (d_head <= 128) return f(attention_shape<T, 128, 32>{});
-    if (d_head <= 192) return f(attention_shape<T, 192, 32>{});
+/// Calls f with the smallest width that the kernels are compiled for and d_head fits. More than 192 would not fit into shared memory.
+template <class F>
+void with_attention_width(const char* op, index_t d_head, F&& f) {
+    if (d_head <= 32) return f(std::integral_constant<int, 32>{});
+    if (d_head <= 64) return f(std::integral_constant<int, 64>{});
+    if (d_head <= 128) return f(std::integral_constant<int, 128>{});
+    if (d_head <= 192) return f(std::integral_constant<int, 192>{});
     throw shape_error(std::string(op) + ": d_head is " + std::to_string(d_head) + ", the CUDA kernels take at most 192");
 }
 
@@ -273,9 +255,17 @@ void attention_forward(cuda_context& ctx, tensor_view<T, 4> o, std::type_identit
     cuda::attention_arguments<T> a{.q = q, .k = k, .v = v, .d_o = {}, .lse = saved.lse, .row_dot = nullptr,
                                    .key_mask = masked ? key_mask : tensor_view<const std::uint8_t, 2>{},
                                    .scale = static_cast<float>(options.scale), .wide = cuda::packable(q, k, v)};
-    cuda::with_attention_shape<T>(k_op, shape[3], [&]<class Shape>(Shape) {
-        cuda::launch(ctx, k_op, cuda::attention_forward_kernel<T, Shape>, {cuda::attention_blocks(shape, Shape::rows)},
-                     {cuda::k_attention_threads}, 2 * Shape::tile_bytes() + Shape::score_bytes(), o, a, draw);
+    cuda::with_attention_width(k_op, shape[3], [&]<int D>(std::integral_constant<int, D>) {
+        if constexpr (std::is_same_v<T, bf16>) {
+            using Shape = cuda::attention_mma_shape<D>;
+            a.wide = a.wide && cuda::packable(o);
+            cuda::launch(ctx, k_op, cuda::attention_forward_mma_kernel<Shape>, {cuda::attention_blocks(shape, Shape::rows)}, {Shape::threads},
+                         Shape::forward_bytes(draw.drop_below > 0), o, a, draw);
+        } else {
+            using Shape = cuda::attention_shape<T, D, (D <= 64 ? 64 : 32)>;
+            cuda::launch(ctx, k_op, cuda::attention_forward_kernel<T, Shape>, {cuda::attention_blocks(shape, Shape::rows)},
+                         {cuda::k_attention_threads}, 2 * Shape::tile_bytes() + Shape::score_bytes(), o, a, draw);
+        }
     });
 }
 
@@ -305,11 +295,21 @@ void attention_backward(cuda_context& ctx, tensor_view<T, 4> dq, out_view<T, 4> 
     cuda::attention_arguments<T> a{.q = q, .k = k, .v = v, .d_o = d_o, .lse = saved.lse, .row_dot = row_dot.data(),
                                    .key_mask = masked ? key_mask : tensor_view<const std::uint8_t, 2>{},
                                    .scale = static_cast<float>(options.scale), .wide = cuda::packable(q, k, v, d_o)};
-    cuda::with_attention_shape<T>(k_op, shape[3], [&]<class Shape>(Shape) {
-        const cuda::extent3 grid{cuda::attention_blocks(shape, Shape::rows)}, block{cuda::k_attention_threads};
-        const std::size_t shared = 4 * Shape::tile_bytes() + Shape::score_bytes();
-        cuda::launch(ctx, k_op, cuda::attention_backward_keys_kernel<T, Shape>, grid, block, shared, dk, dv, a, draw);
-        cuda::launch(ctx, k_op, cuda::attention_backward_queries_kernel<T, Shape>, grid, block, shared, dq, a, draw);
+    cuda::with_attention_width(k_op, shape[3], [&]<int D>(std::integral_constant<int, D>) {
+        if constexpr (std::is_same_v<T, bf16>) {
+            using Shape = cuda::attention_mma_shape<D>;
+            const bool dropped = draw.drop_below > 0;
+            a.wide = a.wide && cuda::packable(dq, dk, dv);
+            const cuda::extent3 grid{cuda::attention_blocks(shape, Shape::rows)};
+            cuda::launch(ctx, k_op, cuda::attention_backward_keys_mma_kernel<Shape>, grid, {Shape::threads * Shape::n_parts}, Shape::keys_bytes(dropped), dk, dv, a, draw);
+            cuda::launch(ctx, k_op, cuda::attention_backward_queries_mma_kernel<Shape>, grid, {Shape::threads}, Shape::queries_bytes(dropped), dq, a, draw);
+        } else {
+            using Shape = cuda::attention_shape<T, D, (D <= 64 ? 64 : 32)>;
+            const cuda::extent3 grid{cuda::attention_blocks(shape, Shape::rows)}, block{cuda::k_attention_threads};
+            const std::size_t shared = 4 * Shape::tile_bytes() + Shape::score_bytes();
+            cuda::launch(ctx, k_op, cuda::attention_backward_keys_kernel<T, Shape>, grid, block, shared, dk, dv, a, draw);
+            cuda::launch(ctx, k_op, cuda::attention_backward_queries_kernel<T, Shape>, grid, block, shared, dq, a, draw);
+        }
     });
 }
 

@@ -32,6 +32,26 @@ struct attention_shape {
     static constexpr std::size_t score_bytes() { return instar::cuda::shared_bytes<float>(R * score_pitch); }
 };
 
+/// Everything a kernel reads; unused views are empty.
+template <class T>
+struct attention_arguments {
+    tensor_view<const T, 4> q, k, v, d_o;
+    tensor_view<float, 3> lse;
+    const float* row_dot = nullptr;  ///< D_i, [n_batch, n_heads, seq_len]
+    tensor_view<const std::uint8_t, 2> key_mask;
+    float scale = 1.0f;
+    bool wide = false;  ///< all of q, k, v, d_o can be read sixteen bytes at a time
+
+    /// 1 where a key exists and counts.
+    __device__ bool keeps(index_t b, index_t key) const {
+        return key < q.extent(1) && (key_mask.data() == nullptr || key_mask.data()[b * key_mask.stride(0) + key * key_mask.stride(1)] != 0);
+    }
+};
+
+// Powers of two are what the hardware computes: exp(s) = 2^(s · log2 e).
+inline constexpr float k_log2_e = 1.44269504f;
+inline constexpr float k_ln_2 = 0.69314718f;
+
 /// One head of one sample in a [n_batch, seq_len, n_heads, d_head] view: rows of d_head elements.
 template <class T>
 struct head_rows {
@@ -147,13 +167,13 @@ __device__ void store_rows(const head_rows<T>& to, index_t first, const float (&
 }
 
 /// Dropout's factor, 0 or 1/(1 − p), for each score of a tile: element index head_index · seq_len² + query · seq_len + key.
-/// Four consecutive indices share one Philox block, and a row of the tile touches R/4 + 1 of them: they are dealt to the
-/// threads, instead of each thread drawing a block an element.
-template <class Shape>
+/// Rows are Columns + 1 apart. Four consecutive indices share one Philox block, and a row of the tile touches Columns/4 + 1 of them: they are dealt
+/// to the threads, instead of each thread drawing a block an element.
+template <int Rows, int Columns, int Threads>
 __device__ void draw_factors(shared_array<float> factors, const dropout_draw& draw, index_t head_index, index_t seq_len, index_t first_query,
                              index_t first_key) {
-    constexpr int k_blocks = Shape::rows / 4 + 1;
-    for (int p = thread_x(); p < Shape::rows * k_blocks; p += k_attention_threads) {
+    constexpr int k_blocks = Columns / 4 + 1;
+    for (int p = thread_x(); p < Rows * k_blocks; p += Threads) {
         const int r = p / k_blocks;
         const index_t row_begin = (head_index * seq_len + first_query + r) * seq_len + first_key;
         const index_t block = row_begin / 4 + p % k_blocks;
@@ -161,7 +181,7 @@ __device__ void draw_factors(shared_array<float> factors, const dropout_draw& dr
         INSTAR_UNROLL
         for (int i = 0; i < 4; ++i) {
             const index_t c = block * 4 + i - row_begin;
-            if (c >= 0 && c < Shape::rows) factors[r * Shape::score_pitch + c] = bits.v[i] >= draw.drop_below ? draw.scale : 0.0f;
+            if (c >= 0 && c < Columns) factors[r * (Columns + 1) + c] = bits.v[i] >= draw.drop_below ? draw.scale : 0.0f;
         }
     }
 }
