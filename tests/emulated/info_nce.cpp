@@ -123,6 +123,8 @@ TEST_CASE("info_nce on the emulated device agrees with the reference in float") 
 TEST_CASE("info_nce on the emulated device agrees with the reference in bf16") {
     check<bf16>({.n = 7, .m = 7, .d = 5}, {});
     check<bf16>({.n = 45, .m = 61, .d = 24, .labelled = true, .masked = true}, {});
+    check<bf16>({.n = 131, .m = 150, .d = 40, .diagonal = 3}, {});
+    check<bf16>({.n = 64, .m = 200, .d = 77}, {});
 }
 TEST_CASE("info_nce on the emulated device agrees with the reference over several panels") {
     check<float>({.n = 270, .m = 300, .d = 6, .diagonal = 20}, {}, 128);

@@ -34,11 +34,11 @@ __global__ void __launch_bounds__(k_nce_threads, 2)
     info_nce_statistics_kernel(nce_parts row_parts, nce_parts column_parts, nce_operand<T> a, nce_operand<T> b,
                                index_t row_begin, index_t column_begin, const float* logit_scale, nce_partners who) {
     shared_memory memory;
-    const shared_array<float> stage_a = memory.take<float>(k_nce_stage), stage_b = memory.take<float>(k_nce_stage);
+    const nce_stage<T> stage(memory);
     const shared_array<float> tall = memory.take<float>(3 * k_nce_side * k_nce_edge);  // 16 partial results a column
     const index_t first_row = block_y() * k_nce_edge, first_column = block_x() * k_nce_edge;
     nce_sums z;
-    nce_product(z, a, first_row, b, first_column, stage_a, stage_b);
+    nce_product(z, a, first_row, b, first_column, stage);
 
     const float scale = expf(logit_scale[0]);
     bool row_here[k_nce_each], column_here[k_nce_each];
@@ -205,7 +205,7 @@ void info_nce_forward_panels(cuda_context& ctx, const char* op, const info_nce_s
     const scratch<float> row_memory(ctx, nce_parts::k_values * ceil_div(width, k_nce_edge) * height, op);
     const scratch<float> column_memory(ctx, both ? nce_parts::k_values * ceil_div(height, k_nce_edge) * width : 0, op);
     const nce_parts row_parts{row_memory.data(), height}, column_parts{both ? column_memory.data() : nullptr, width};
-    const std::size_t shared = k_nce_product_bytes + instar::cuda::shared_bytes<float>(3 * k_nce_side * k_nce_edge);
+    const std::size_t shared = nce_stage<T>::bytes + instar::cuda::shared_bytes<float>(3 * k_nce_side * k_nce_edge);
     for (index_t i0 = 0; i0 < n; i0 += panel) {
         const index_t i1 = std::min(n, i0 + panel);
         for (index_t j0 = 0; j0 < m; j0 += panel) {
@@ -272,15 +272,15 @@ __global__ void info_nce_factors_kernel(nce_factors f, info_nce_side<A> side, co
 /// One tile of exp(logit_scale) · G into `panel`, and the tile's Σ G z to moments[block].
 template <class T>
 __global__ void __launch_bounds__(k_nce_threads, 2)
-    info_nce_gradient_kernel(tensor_view<float, 2> panel, float* moments, nce_operand<T> a, nce_operand<T> b,
+    info_nce_gradient_kernel(tensor_view<T, 2> panel, float* moments, nce_operand<T> a, nce_operand<T> b,
                              index_t row_begin, index_t column_begin, const float* logit_scale, nce_partners who,
                              nce_factors rows, nce_factors columns) {
     INSTAR_SHARED_ARRAY(float, slots, k_nce_threads / k_warp_size);
     shared_memory memory;
-    const shared_array<float> stage_a = memory.take<float>(k_nce_stage), stage_b = memory.take<float>(k_nce_stage);
+    const nce_stage<T> stage(memory);
     const index_t first_row = block_y() * k_nce_edge, first_column = block_x() * k_nce_edge;
     nce_sums z;
-    nce_product(z, a, first_row, b, first_column, stage_a, stage_b);
+    nce_product(z, a, first_row, b, first_column, stage);
     const float scale = expf(logit_scale[0]);
     float moment = 0.0f;
     INSTAR_UNROLL
@@ -300,7 +300,7 @@ __global__ void __launch_bounds__(k_nce_threads, 2)
                 if (who.partners(row, column)) g -= row_pull + columns.pull(column);
                 moment += g * logit;
             }
-            panel.data()[r * panel.stride(0) + c] = scale * g;
+            panel.data()[r * panel.stride(0) + c] = from_float<T>(scale * g);
         }
     }
     moment = nce_block_sum(moment, slots);
@@ -328,7 +328,7 @@ void info_nce_backward_panels(cuda_context& ctx, const char* op, const tensor_vi
     prepare(columns, saved.column, weights + 1, options.column_weight);
 
     const index_t height = std::min(n, panel), width = std::min(m, panel);
-    const scratch<float> gradient_memory(ctx, height * width, op);
+    const scratch<T> gradient_memory(ctx, height * width, op);
     const scratch<float> moments(ctx, ceil_div(height, k_nce_edge) * ceil_div(width, k_nce_edge), op);
     nce_gradient<T> to_a(ctx, op, da.extent(0) != 0 ? height : 0, d), to_b(ctx, op, db.extent(0), d);
     to_b.start(db);
@@ -337,18 +337,18 @@ void info_nce_backward_panels(cuda_context& ctx, const char* op, const tensor_vi
         to_a.start(da.extent(0) != 0 ? da.rows(i0, i1) : da);
         for (index_t j0 = 0; j0 < m; j0 += panel) {
             const index_t j1 = std::min(m, j0 + panel);
-            const tensor_view<float, 2> g(gradient_memory.data(), {i1 - i0, j1 - j0});
+            const tensor_view<T, 2> g(gradient_memory.data(), {i1 - i0, j1 - j0});
             const auto a_rows = a.rows(i0, i1), b_rows = b.rows(j0, j1);
             const extent3 grid = nce_grid(i1 - i0, j1 - j0);
-            launch(ctx, op, info_nce_gradient_kernel<T>, grid, {k_nce_threads}, k_nce_product_bytes, g, moments.data(),
+            launch(ctx, op, info_nce_gradient_kernel<T>, grid, {k_nce_threads}, nce_stage<T>::bytes, g, moments.data(),
                    nce_operand<T>::rows(a_rows), nce_operand<T>::rows(b_rows), i0, j0, logit_scale.data(), who, rows,
                    columns);
             if (d_logit_scale.extent(0) != 0) {
                 launch(ctx, op, nce_add_sum_kernel<float>, {1}, {k_nce_threads}, 0, d_logit_scale.data(),
                        moments.data(), index_t{grid.x} * grid.y);
             }
-            to_a.add(0, i1 - i0, nce_operand<float>::rows(g), nce_operand<T>::columns(b_rows));
-            to_b.add(j0, j1, nce_operand<float>::columns(g), nce_operand<T>::columns(a_rows));
+            to_a.add(0, i1 - i0, nce_operand<T>::rows(g), nce_operand<T>::columns(b_rows));
+            to_b.add(j0, j1, nce_operand<T>::columns(g), nce_operand<T>::columns(a_rows));
         }
         to_a.finish();
     }

@@ -9,9 +9,13 @@
 // passing through shared memory, and what turns similarities into logits.
 //
 // A block has 256 threads, seen as 16 × 16. Of a tile thread (ty, tx) computes rows ty + 16·i and columns tx + 16·j, 8 × 8
-// elements; the 16 threads of a row are half a warp. Products run in float on the ordinary cores, for float and bf16 alike.
+// elements; the 16 threads of a row are half a warp. Products of floats run on the ordinary cores. Those of bf16 run on tensor cores, whose
+// sums lie otherwise: warp (wy, wx) of 4 × 2 has 32 rows and 64 columns. They change hands through shared memory, so that what is done with a
+// tile is written once.
 
+#include "instar/cuda/mma.cuh"
 #include "instar/cuda/row_group.cuh"
+#include "instar/cuda/vector.cuh"
 #include "instar/ops/elementwise.hpp"
 
 namespace instar::ops::cuda {
@@ -51,8 +55,7 @@ __device__ __forceinline__ int nce_column(int j) { return thread_x() % k_nce_sid
 
 /// Depths first_k … of rows first … into shared memory, a depth after the other; zeros outside. Neighbours in memory go to
 /// neighbouring threads.
-template <class T>
-__device__ __forceinline__ void nce_load(shared_array<float> to, const nce_operand<T>& from, index_t first,
+__device__ __forceinline__ void nce_load(shared_array<float> to, const nce_operand<float>& from, index_t first,
                                          index_t first_k) {
     const bool along_depth = from.step == 1;
     for (int p = thread_x(); p < k_nce_edge * k_nce_depth; p += k_nce_threads) {
@@ -60,15 +63,39 @@ __device__ __forceinline__ void nce_load(shared_array<float> to, const nce_opera
                   k = along_depth ? p % k_nce_depth : p / k_nce_edge;
         const bool inside = first + i < from.n_rows && first_k + k < from.depth;
         to[k * k_nce_pitch + i] =
-            inside ? to_float(from.data[(first + i) * from.row + (first_k + k) * from.step]) : 0.0f;
+            inside ? from.data[(first + i) * from.row + (first_k + k) * from.step] : 0.0f;
     }
 }
 
+/// The shared memory of a product. Every block that multiplies takes one.
+template <class T>
+struct nce_stage {
+    static constexpr std::size_t bytes = 2 * instar::cuda::shared_bytes<float>(k_nce_stage);
+    shared_array<float> a, b;
+
+    __device__ explicit nce_stage(shared_memory& memory) : a(memory.take<float>(k_nce_stage)), b(memory.take<float>(k_nce_stage)) {}
+};
+
+inline constexpr int k_nce_mma_depth = 32;                      ///< depths in shared memory at once
+inline constexpr int k_nce_mma_tall = k_nce_mma_depth + 8;      ///< from a row to the next, rows along depths
+inline constexpr int k_nce_mma_wide = k_nce_edge + 8;           ///< from a depth to the next, depths along rows
+inline constexpr int k_nce_mma_stage = k_nce_edge * k_nce_mma_tall;
+inline constexpr int k_nce_exchange = k_nce_edge + 4;           ///< from a row of sums to the next
+static_assert(k_nce_mma_depth * k_nce_mma_wide <= k_nce_mma_stage);
+
+template <>
+struct nce_stage<bf16> {
+    static constexpr std::size_t bytes = 2 * instar::cuda::shared_bytes<bf16>(k_nce_mma_stage) + instar::cuda::shared_bytes<float>(32 * k_nce_exchange);
+    shared_array<bf16> a, b;
+    shared_array<float> sums;  ///< 32 rows of the tile
+
+    __device__ explicit nce_stage(shared_memory& memory)
+        : a(memory.take<bf16>(k_nce_mma_stage)), b(memory.take<bf16>(k_nce_mma_stage)), sums(memory.take<float>(32 * k_nce_exchange)) {}
+};
+
 /// sums = a · bᵀ of rows first_a … and first_b …. Every sum is one chain in the order of depths.
-template <class A, class B>
-__device__ __forceinline__ void nce_product(nce_sums& sums, const nce_operand<A>& a, index_t first_a,
-                                            const nce_operand<B>& b, index_t first_b, shared_array<float> stage_a,
-                                            shared_array<float> stage_b) {
+__device__ __forceinline__ void nce_product(nce_sums& sums, const nce_operand<float>& a, index_t first_a, const nce_operand<float>& b,
+                                            index_t first_b, const nce_stage<float>& stage) {
     INSTAR_UNROLL
     for (int i = 0; i < k_nce_each; ++i) {
         INSTAR_UNROLL
@@ -76,21 +103,106 @@ __device__ __forceinline__ void nce_product(nce_sums& sums, const nce_operand<A>
     }
     for (index_t first_k = 0; first_k < a.depth; first_k += k_nce_depth) {
         __syncthreads();  // the last depths have been read
-        nce_load(stage_a, a, first_a, first_k);
-        nce_load(stage_b, b, first_b, first_k);
+        nce_load(stage.a, a, first_a, first_k);
+        nce_load(stage.b, b, first_b, first_k);
         __syncthreads();
         INSTAR_UNROLL
         for (int k = 0; k < k_nce_depth; ++k) {
             float x[k_nce_each], y[k_nce_each];
             INSTAR_UNROLL
-            for (int i = 0; i < k_nce_each; ++i) x[i] = stage_a[k * k_nce_pitch + nce_row(i)];
+            for (int i = 0; i < k_nce_each; ++i) x[i] = stage.a[k * k_nce_pitch + nce_row(i)];
             INSTAR_UNROLL
-            for (int j = 0; j < k_nce_each; ++j) y[j] = stage_b[k * k_nce_pitch + nce_column(j)];
+            for (int j = 0; j < k_nce_each; ++j) y[j] = stage.b[k * k_nce_pitch + nce_column(j)];
             INSTAR_UNROLL
             for (int i = 0; i < k_nce_each; ++i) {
                 INSTAR_UNROLL
                 for (int j = 0; j < k_nce_each; ++j) sums[i][j] += x[i] * y[j];
             }
+        }
+    }
+    __syncthreads();
+}
+
+/// Depths first_k … of rows first … into shared memory as they lie: rows along depths, or depths along rows; zeros outside.
+__device__ __forceinline__ void nce_load(shared_array<bf16> to, const nce_operand<bf16>& from, index_t first, index_t first_k) {
+    const bool along_depth = from.step == 1;
+    const int n_packs = (along_depth ? k_nce_mma_depth : k_nce_edge) / 8;
+    for (int p = thread_x(); p < k_nce_edge * k_nce_mma_depth / 8; p += k_nce_threads) {
+        const int line = p / n_packs, at = p % n_packs * 8;
+        const index_t i = first + (along_depth ? line : at), k = first_k + (along_depth ? at : line);
+        // How many of the pack's eight exist.
+        const index_t left = along_depth ? (i < from.n_rows ? from.depth - k : 0) : (k < from.depth ? from.n_rows - i : 0);
+        const bf16* const place = from.data + i * from.row + k * from.step;
+        alignas(16) bf16 raw[8] = {};
+        if (left >= 8 && reinterpret_cast<std::uintptr_t>(place) % 16 == 0) {
+            move<8>(raw, place);
+        } else {
+            for (int e = 0; e < 8 && e < left; ++e) raw[e] = place[e * (along_depth ? from.step : from.row)];
+        }
+        store_shared(to, line * (along_depth ? k_nce_mma_tall : k_nce_mma_wide) + at, raw);
+    }
+}
+
+/// Rows `row` … row + 15 and depths k … k + 15 of a staged operand, as mma_16x8x16 takes its left one.
+__device__ __forceinline__ void nce_left(std::uint32_t (&to)[4], shared_array<bf16> stage, bool along_depth, int row, int k) {
+    const int lane = lane_id();
+    if (along_depth) load_matrices<false>(to, stage, (row + lane % 16) * k_nce_mma_tall + k + lane / 16 * 8);
+    else load_matrices<true>(to, stage, (k + lane / 16 * 8 + lane % 8) * k_nce_mma_wide + row + lane / 8 % 2 * 8);
+}
+/// The same as two right ones: eight rows each.
+__device__ __forceinline__ void nce_right(std::uint32_t (&to)[4], shared_array<bf16> stage, bool along_depth, int row, int k) {
+    const int lane = lane_id();
+    if (along_depth) load_matrices<false>(to, stage, (row + lane / 16 * 8 + lane % 8) * k_nce_mma_tall + k + lane / 8 % 2 * 8);
+    else load_matrices<true>(to, stage, (k + lane / 8 % 2 * 8 + lane % 8) * k_nce_mma_wide + row + lane / 16 * 8);
+}
+
+__device__ __forceinline__ void nce_product(nce_sums& sums, const nce_operand<bf16>& a, index_t first_a, const nce_operand<bf16>& b,
+                                            index_t first_b, const nce_stage<bf16>& stage) {
+    const int row = warp_id() / 2 * 32, column = warp_id() % 2 * 64, g = lane_id() / 4, t = lane_id() % 4;
+    const bool a_along = a.step == 1, b_along = b.step == 1;
+    float c[2][8][4] = {};
+    for (index_t first_k = 0; first_k < a.depth; first_k += k_nce_mma_depth) {
+        __syncthreads();  // the last depths have been read
+        nce_load(stage.a, a, first_a, first_k);
+        nce_load(stage.b, b, first_b, first_k);
+        __syncthreads();
+        INSTAR_UNROLL
+        for (int k = 0; k < k_nce_mma_depth; k += 16) {
+            std::uint32_t left[2][4];
+            nce_left(left[0], stage.a, a_along, row, k);
+            nce_left(left[1], stage.a, a_along, row + 16, k);
+            INSTAR_UNROLL
+            for (int n = 0; n < 8; n += 2) {
+                std::uint32_t right[4];
+                nce_right(right, stage.b, b_along, column + n * 8, k);
+                INSTAR_UNROLL
+                for (int m = 0; m < 2; ++m) {
+                    mma_16x8x16(c[m][n], left[m], {right[0], right[1]});
+                    mma_16x8x16(c[m][n + 1], left[m], {right[2], right[3]});
+                }
+            }
+        }
+    }
+    // To the threads that own the elements, 32 rows at a time.
+    INSTAR_UNROLL
+    for (int part = 0; part < k_nce_edge / 32; ++part) {
+        __syncthreads();
+        if (warp_id() / 2 == part) {
+            INSTAR_UNROLL
+            for (int m = 0; m < 2; ++m) {
+                INSTAR_UNROLL
+                for (int n = 0; n < 8; ++n) {
+                    INSTAR_UNROLL
+                    for (int r = 0; r < 4; ++r)
+                        stage.sums[(m * 16 + r / 2 * 8 + g) * k_nce_exchange + column + n * 8 + 2 * t + r % 2] = c[m][n][r];
+                }
+            }
+        }
+        __syncthreads();
+        INSTAR_UNROLL
+        for (int i = 0; i < 2; ++i) {
+            INSTAR_UNROLL
+            for (int j = 0; j < k_nce_each; ++j) sums[2 * part + i][j] = stage.sums[(nce_row(i)) * k_nce_exchange + nce_column(j)];
         }
     }
     __syncthreads();
@@ -147,12 +259,12 @@ __device__ __forceinline__ float nce_block_sum(float v, shared_array<float> slot
 /// to += a · bᵀ: rows of `to` are rows of a, its columns rows of b.
 template <class T>
 __global__ void __launch_bounds__(k_nce_threads, 2)
-    nce_add_product_kernel(tensor_view<float, 2> to, nce_operand<float> a, nce_operand<T> b) {
+    nce_add_product_kernel(tensor_view<float, 2> to, nce_operand<T> a, nce_operand<T> b) {
     shared_memory memory;
-    const shared_array<float> stage_a = memory.take<float>(k_nce_stage), stage_b = memory.take<float>(k_nce_stage);
+    const nce_stage<T> stage(memory);
     const index_t first_row = block_y() * k_nce_edge, first_column = block_x() * k_nce_edge;
     nce_sums sums;
-    nce_product(sums, a, first_row, b, first_column, stage_a, stage_b);
+    nce_product(sums, a, first_row, b, first_column, stage);
     INSTAR_UNROLL
     for (int i = 0; i < k_nce_each; ++i) {
         INSTAR_UNROLL
@@ -182,8 +294,6 @@ __global__ void nce_add_sum_kernel(A* to, const A* from, index_t n) {
     if (thread_x() == 0) to[0] += sum;
 }
 
-inline constexpr std::size_t k_nce_product_bytes = 2 * instar::cuda::shared_bytes<float>(k_nce_stage);
-
 inline extent3 nce_grid(index_t n_rows, index_t n_columns) {
     return {blocks_for(n_columns, k_nce_edge), blocks_for(n_rows, k_nce_edge)};
 }
@@ -210,9 +320,9 @@ public:
         }
     }
     /// rows [begin, end) += a · bᵀ
-    void add(index_t begin, index_t end, const nce_operand<float>& a, const nce_operand<T>& b) {
+    void add(index_t begin, index_t end, const nce_operand<T>& a, const nce_operand<T>& b) {
         if (to_.extent(0) == 0 || d_ == 0) return;
-        launch(ctx_, op_, nce_add_product_kernel<T>, nce_grid(end - begin, d_), {k_nce_threads}, k_nce_product_bytes,
+        launch(ctx_, op_, nce_add_product_kernel<T>, nce_grid(end - begin, d_), {k_nce_threads}, nce_stage<T>::bytes,
                sums_.rows(begin, end), a, b);
     }
     void finish() {

@@ -27,14 +27,14 @@ struct siglip_arguments {
 /// tile's Σ G (z − bias) and Σ G to moments[block] and sums[block].
 template <class T>
 __global__ void __launch_bounds__(k_nce_threads, 2)
-    siglip_kernel(tensor_view<float, 2> losses, tensor_view<float, 2> panel, float* moments, float* sums,
+    siglip_kernel(tensor_view<float, 2> losses, tensor_view<T, 2> panel, float* moments, float* sums,
                   nce_operand<T> a, nce_operand<T> b, siglip_arguments s) {
     INSTAR_SHARED_ARRAY(float, slots, k_nce_threads / k_warp_size);
     shared_memory memory;
-    const shared_array<float> stage_a = memory.take<float>(k_nce_stage), stage_b = memory.take<float>(k_nce_stage);
+    const nce_stage<T> stage(memory);
     const index_t first_row = block_y() * k_nce_edge, first_column = block_x() * k_nce_edge;
     nce_sums z;
-    nce_product(z, a, first_row, b, first_column, stage_a, stage_b);
+    nce_product(z, a, first_row, b, first_column, stage);
     const float scale = expf(s.logit_scale[0]), bias = s.logit_bias[0], weight = s.weight[0];
     float moment = 0.0f, sum = 0.0f;
     INSTAR_UNROLL
@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(k_nce_threads, 2)
                 sum += g;
             }
             if (panel.data() != nullptr && r < a.n_rows && c < b.n_rows)
-                panel.data()[r * panel.stride(0) + c] = scale * g;
+                panel.data()[r * panel.stride(0) + c] = from_float<T>(scale * g);
         }
         loss = nce_row_reduce(loss, plus{});
         if (nce_column(0) == 0 && r < a.n_rows) losses(block_x(), r) = loss;
@@ -107,7 +107,7 @@ void siglip_panels(cuda_context& ctx, const char* op, const tensor_view<float, 1
     const nce_partners who = make_nce_partners(targets, n, m);
     const index_t height = std::min(n, panel), width = std::min(m, panel), most_across = ceil_div(width, k_nce_edge),
                   most_down = ceil_div(height, k_nce_edge);
-    const scratch<float> gradient_memory(ctx, gradient ? height * width : 0, op);
+    const scratch<T> gradient_memory(ctx, gradient ? height * width : 0, op);
     const scratch<float> memory(ctx, most_across * height + 2 * most_across * most_down + 1, op);
     float* const moments = memory.data() + most_across * height;
     float* const sums = moments + most_across * most_down;
@@ -124,8 +124,8 @@ void siglip_panels(cuda_context& ctx, const char* op, const tensor_view<float, 1
             const extent3 grid = nce_grid(i1 - i0, j1 - j0);
             const index_t n_blocks = index_t{grid.x} * grid.y;
             const tensor_view<float, 2> parts(memory.data(), {index_t{grid.x}, i1 - i0});
-            const tensor_view<float, 2> g(gradient ? gradient_memory.data() : nullptr, {i1 - i0, j1 - j0});
-            launch(ctx, op, siglip_kernel<T>, grid, {k_nce_threads}, k_nce_product_bytes, parts, g, moments, sums,
+            const tensor_view<T, 2> g(gradient ? gradient_memory.data() : nullptr, {i1 - i0, j1 - j0});
+            launch(ctx, op, siglip_kernel<T>, grid, {k_nce_threads}, nce_stage<T>::bytes, parts, g, moments, sums,
                    nce_operand<T>::rows(a_rows), nce_operand<T>::rows(b_rows),
                    siglip_arguments{logit_scale, logit_bias, weight, who, i0, j0});
             launch(ctx, op, siglip_add_losses_kernel<float>, {blocks_for(i1 - i0, 256)}, {256}, 0, loss.rows(i0, i1),
@@ -136,8 +136,8 @@ void siglip_panels(cuda_context& ctx, const char* op, const tensor_view<float, 1
             if (d_logit_bias.extent(0) != 0)
                 launch(ctx, op, nce_add_sum_kernel<float>, {1}, {k_nce_threads}, 0, d_logit_bias.data(), sums,
                        n_blocks);
-            to_a.add(0, i1 - i0, nce_operand<float>::rows(g), nce_operand<T>::columns(b_rows));
-            to_b.add(j0, j1, nce_operand<float>::columns(g), nce_operand<T>::columns(a_rows));
+            to_a.add(0, i1 - i0, nce_operand<T>::rows(g), nce_operand<T>::columns(b_rows));
+            to_b.add(j0, j1, nce_operand<T>::columns(g), nce_operand<T>::columns(a_rows));
         }
         to_a.finish();
     }
