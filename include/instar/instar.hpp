@@ -14,6 +14,7 @@
 #include "instar/core/cpu_context.hpp"
 #include "instar/core/element.hpp"
 #include "instar/core/error.hpp"
+#include "instar/core/flush_denormals.hpp"
 #include "instar/core/isa.hpp"
 #include "instar/core/memory.hpp"
 #include "instar/core/parallel_for.hpp"

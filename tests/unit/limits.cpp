@@ -9,6 +9,8 @@
 
 #include <doctest/doctest.h>
 
+#include "instar/core/flush_denormals.hpp"
+#include "instar/core/parallel_for.hpp"
 #include "instar/ops/adamw.hpp"
 #include "instar/ops/attention.hpp"
 #include "instar/ops/cross_entropy.hpp"
@@ -80,7 +82,8 @@ double seconds(F&& f) {
 /// Whether f(inputs) takes less than ten times as long when all inputs are denormal.
 template <class F>
 void check_denormals(const char* what, index_t n, F&& f) {
-    CAPTURE(what);
+    const std::string op = what;
+    CAPTURE(op);
     auto x = test::random_tensor<float, 1>({n}, 1), tiny = test::random_tensor<float, 1>({n}, 1, 1e-40, 1e-39);
     REQUIRE(std::fpclassify(tiny(0)) == FP_SUBNORMAL);
     const double usual = seconds([&] { f(x.view()); }), denormal = seconds([&] { f(tiny.view()); });
@@ -168,6 +171,27 @@ TEST_CASE("limits: embeddings and attention past 2^31 elements") {
 }
 
 #endif
+
+TEST_CASE("limits: denormals count as zero in loops and products, and as themselves afterwards") {
+    volatile float tiny = 1e-40f;
+    cpu_context two{2};
+    std::vector<float> seen(4, 1.0f);
+    parallel_for(two, 4, 1, [&](index_t begin, index_t end) {
+        for (index_t i = begin; i < end; ++i) seen[static_cast<std::size_t>(i)] = tiny * 2.0f;
+    });
+    CHECK(tiny * 2.0f > 0.0f);
+#if defined(__SSE2__)
+    CHECK(seen == std::vector<float>(4, 0.0f));
+    {
+        const flush_denormals zero;
+        const flush_denormals inner;
+        CHECK(tiny * 2.0f == 0.0f);
+    }
+    CHECK(tiny * 2.0f > 0.0f);
+    CHECK_THROWS(parallel_for(two, 4, 1, [](index_t, index_t) { throw value_error("stop"); }));
+    CHECK(tiny * 2.0f > 0.0f);
+#endif
+}
 
 TEST_CASE("limits: denormal inputs do not slow operators tenfold") {
     cpu_context ctx{1};

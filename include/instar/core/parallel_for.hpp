@@ -6,7 +6,8 @@
 //     instar::parallel_for(ctx, n, 1024, [&](index_t begin, index_t end) { … });
 //     double s = instar::parallel_sum<double>(ctx, n, 4096, [&](index_t begin, index_t end) { return …; });
 //
-// Ranges are cut at multiples of `grain`, whatever the number of threads; sums are added in the order of the ranges.
+// Ranges are cut at multiples of `grain`, whatever the number of threads; sums are added in the order of the ranges. Denormal numbers count as
+// zero in the body (core/flush_denormals.hpp).
 
 #include <algorithm>
 #include <memory>
@@ -17,6 +18,7 @@
 #include <oneapi/tbb/parallel_for.h>
 
 #include "instar/core/cpu_context.hpp"
+#include "instar/core/flush_denormals.hpp"
 
 namespace instar {
 
@@ -29,6 +31,7 @@ inline void run_ranges(cpu_context& ctx, index_t n, index_t grain, void (*call)(
         tbb::parallel_for(
             tbb::blocked_range<index_t>(0, (n + grain - 1) / grain, 1),
             [=](const tbb::blocked_range<index_t>& ranges) {
+                const flush_denormals zero;
                 for (index_t r = ranges.begin(); r < ranges.end(); ++r) call(body, r * grain, std::min(n, (r + 1) * grain));
             },
             tbb::auto_partitioner());
@@ -45,6 +48,7 @@ void parallel_for(cpu_context& ctx, index_t n, index_t grain, F&& f) {
     grain = std::max<index_t>(grain, 1);
     const index_t n_ranges = (n + grain - 1) / grain;
     if (n_ranges == 1 || ctx.max_threads() == 1) {
+        const flush_denormals zero;
         for (index_t r = 0; r < n_ranges; ++r) f(r * grain, std::min(n, (r + 1) * grain));
         return;
     }

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "instar/core/cpu_context.hpp"
+#include "instar/core/flush_denormals.hpp"
 #include "instar/core/memory.hpp"
 #include "instar/core/parallel_for.hpp"
 #include "instar/ops/cpu/gemm_serial.hpp"
@@ -137,6 +138,7 @@ inline void gemm_by_rows(cpu_context& ctx, const gemm_problem& g, const gemm_ker
 inline void gemm_packed(cpu_context& ctx, gemm_problem problem) {
     problem.bf16 = problem.bf16 || ctx.bf16_allowed();
     if (problem.m <= 0 || problem.n <= 0) return;
+    const flush_denormals zero;
     // Below this, waking a thread costs more than it brings: some 10 µs of one core.
     constexpr double k_serial_products = 5e5;
     const double products = static_cast<double>(problem.m) * static_cast<double>(problem.n) * static_cast<double>(problem.k);

@@ -6,6 +6,7 @@
 //
 //     cpu::gemm_serial({.m = 64, .n = 64, .k = 64, .a = q, .lda = 64, .b = keys, .ldb = 64, .transpose_b = true, .c = s, .ldc = 64});
 
+#include "instar/core/flush_denormals.hpp"
 #include "instar/core/memory.hpp"
 #include "instar/ops/cpu/gemm_problem.hpp"
 #include "instar/ops/cpu/simd/gemm_amx.hpp"
@@ -40,6 +41,7 @@ constexpr index_t ceil_div(index_t a, index_t b) { return (a + b - 1) / b; }
 /// The product on this thread, without waiting for others: safe inside parallel loops.
 inline void gemm_serial(const gemm_problem& problem) {
     if (problem.m <= 0 || problem.n <= 0) return;
+    const flush_denormals zero;
     const gemm_kernels kernels = INSTAR_SIMD_PICK(gemm_kernels_for)(problem.bf16);
     auto& scratch = detail::gemm_thread_scratch::mine();
     float* const a = scratch.a(kernels.cut);
