@@ -4,7 +4,7 @@
 // Denormal numbers count as zero while this lives, on this thread.
 //
 //     {
-//         const flush_denormals zero;      // parallel_for and matrix products do this for what they run
+//         const flush_denormals zero;      // parallel_kernel and matrix products do this for what they run
 //         kernel(y, x, n);
 //     }
 //

@@ -6,8 +6,8 @@
 //     instar::parallel_for(ctx, n, 1024, [&](index_t begin, index_t end) { … });
 //     double s = instar::parallel_sum<double>(ctx, n, 4096, [&](index_t begin, index_t end) { return …; });
 //
-// Ranges are cut at multiples of `grain`, whatever the number of threads; sums are added in the order of the ranges. Denormal numbers count as
-// zero in the body (core/flush_denormals.hpp).
+// Ranges are cut at multiples of `grain`, whatever the number of threads; sums are added in the order of the ranges. parallel_kernel is
+// the same for arithmetic in float: denormal numbers count as zero in its body.
 
 #include <algorithm>
 #include <memory>
@@ -31,7 +31,6 @@ inline void run_ranges(cpu_context& ctx, index_t n, index_t grain, void (*call)(
         tbb::parallel_for(
             tbb::blocked_range<index_t>(0, (n + grain - 1) / grain, 1),
             [=](const tbb::blocked_range<index_t>& ranges) {
-                const flush_denormals zero;
                 for (index_t r = ranges.begin(); r < ranges.end(); ++r) call(body, r * grain, std::min(n, (r + 1) * grain));
             },
             tbb::auto_partitioner());
@@ -48,13 +47,21 @@ void parallel_for(cpu_context& ctx, index_t n, index_t grain, F&& f) {
     grain = std::max<index_t>(grain, 1);
     const index_t n_ranges = (n + grain - 1) / grain;
     if (n_ranges == 1 || ctx.max_threads() == 1) {
-        const flush_denormals zero;
         for (index_t r = 0; r < n_ranges; ++r) f(r * grain, std::min(n, (r + 1) * grain));
         return;
     }
     using body = std::remove_reference_t<F>;
     detail::run_ranges(ctx, n, grain, [](void* f_erased, index_t begin, index_t end) { (*static_cast<body*>(f_erased))(begin, end); },
                        const_cast<void*>(static_cast<const void*>(std::addressof(f))));
+}
+
+/// parallel_for in which denormal numbers count as zero (core/flush_denormals.hpp): what operators use.
+template <class F>
+void parallel_kernel(cpu_context& ctx, index_t n, index_t grain, F&& f) {
+    parallel_for(ctx, n, grain, [&f](index_t begin, index_t end) {
+        const flush_denormals zero;
+        f(begin, end);
+    });
 }
 
 /// Sum of f(begin, end) over ranges of `grain`, added in order: the same bits for any number of threads.

@@ -68,7 +68,7 @@ public:
         }
         instar::detail::check_shape("position_projection.backward", "dh", dh, {n, seq_len(), d_model()});
         ops::linear_backward<T>(ctx, dh.template reshape<2>({n, width}), d_weight, {}, dy, flat, weight_.view());
-        parallel_for(ctx, n * seq_len(), 64, [&](index_t begin, index_t end) {
+        parallel_kernel(ctx, n * seq_len(), 64, [&](index_t begin, index_t end) {
             for (index_t r = begin; r < end; ++r) {
                 if (mask(r / seq_len(), r % seq_len()) == 0) std::fill_n(dh.data() + r * d_model(), d_model(), T(0));
             }
@@ -81,7 +81,7 @@ public:
         instar::detail::check_shape("position_projection", "h", h, {n, seq_len, d});
         instar::detail::check_shape("position_projection", "mask", mask, {n, seq_len});
         instar::detail::check_shape("position_projection", "flat", flat, {n, seq_len * d});
-        parallel_for(ctx, n * seq_len, 64, [&](index_t begin, index_t end) {
+        parallel_kernel(ctx, n * seq_len, 64, [&](index_t begin, index_t end) {
             for (index_t r = begin; r < end; ++r) {
                 const index_t i = r / seq_len, t = r % seq_len;
                 T* out = &flat(i, t * d);

@@ -54,7 +54,7 @@ void adamw_update(cpu_context& ctx, tensor_view<T, 1> parameters, out_view<T, 1>
     const index_t n = parameters.extent(0);
     detail::check_adamw<T, T>(parameters, {}, m, v, gradients, options);
     const auto constants = cpu::make_adamw_constants<T>(options);
-    parallel_for(ctx, n, cpu::k_flat_grain, [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, n, cpu::k_flat_grain, [&](index_t begin, index_t end) {
         cpu::adamw_range<T>(parameters.data() + begin, m.data() + begin, v.data() + begin, gradients.data() + begin, end - begin,
                             constants);
     });
@@ -65,7 +65,10 @@ double squared_norm(cpu_context& ctx, tensor_view<const T, 1> gradients) {
     instar::detail::check_contiguous("squared_norm", "gradients", gradients);
     const T* const g = gradients.data();
     return parallel_sum<double>(ctx, gradients.extent(0), cpu::k_flat_grain,
-                                [=](index_t begin, index_t end) { return cpu::dot<T>(g + begin, g + begin, end - begin); });
+                                [=](index_t begin, index_t end) {
+                                    const flush_denormals zero;
+                                    return cpu::dot<T>(g + begin, g + begin, end - begin);
+                                });
 }
 
 }  // namespace instar::ops

@@ -103,7 +103,7 @@ struct attention_call {
     void for_each_part(cpu_context& ctx, index_t grain, index_t elements, F&& f) const {
         const index_t seq_len = extents[1], parts = (seq_len + grain - 1) / grain, n_tasks = n_heads_in_all() * parts;
         const std::size_t scratch_bytes = static_cast<std::size_t>(elements) * sizeof(T);
-        parallel_for(ctx, n_tasks, 1, [&](index_t begin, index_t end) {
+        parallel_kernel(ctx, n_tasks, 1, [&](index_t begin, index_t end) {
             T* scratch = static_cast<T*>(
                 attention_scratch(scratch_bytes + static_cast<std::size_t>(seq_len) * sizeof(std::int32_t)));
             auto* keys = reinterpret_cast<std::int32_t*>(scratch + elements);

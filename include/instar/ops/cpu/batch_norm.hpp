@@ -24,7 +24,7 @@ template <int N, class T, class F>
 void column_totals(cpu_context& ctx, double* const (&totals)[N], index_t n_rows, index_t d, F add_rows) {
     const index_t n_ranges = (n_rows + k_batch_norm_rows - 1) / k_batch_norm_rows;
     tensor<T, 2> partial({n_ranges, N * d});
-    parallel_for(ctx, n_ranges, 1, [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, n_ranges, 1, [&](index_t begin, index_t end) {
         for (index_t range = begin; range < end; ++range) {
             T* sums[N];
             for (int k = 0; k < N; ++k) sums[k] = &partial(range, k * d);
@@ -60,7 +60,7 @@ index_t gated(T* INSTAR_RESTRICT gate, tensor_view<const T, 2> dy, tensor_view<c
 template <class T>
 void batch_norm_apply(cpu_context& ctx, tensor_view<T, 2> y, in_view<T, 2> x, const T* scale, const T* shift, bool relu) {
     const index_t d = x.extent(1);
-    parallel_for(ctx, x.extent(0), k_batch_norm_rows, [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, x.extent(0), k_batch_norm_rows, [&](index_t begin, index_t end) {
         for (index_t r = begin; r < end; ++r) {
             T* const to = &y(r, 0);
             const T* const from = &x(r, 0);
@@ -152,7 +152,7 @@ void batch_norm_backward(cpu_context& ctx, tensor_view<T, 2> dx, tensor_view<T, 
         mean_gx(c) = static_cast<T>(sum_gx(c) / static_cast<double>(n));
     }
     const T *const factor = scale.data(), *const mean_of_g = mean_g.data(), *const mean_of_gx = mean_gx.data();
-    parallel_for(ctx, n, cpu::k_batch_norm_rows, [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, n, cpu::k_batch_norm_rows, [&](index_t begin, index_t end) {
         for (index_t r = begin; r < end; ++r) {
             const T* INSTAR_RESTRICT from = &x(r, 0);
             T* INSTAR_RESTRICT to = &dx(r, 0);

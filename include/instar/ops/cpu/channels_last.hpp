@@ -16,7 +16,7 @@ template <class T>
 void channels_last(cpu_context& ctx, tensor_view<T, 4> y, in_view<T, 4> x) {
     detail::check_channels_last<T>(y, x);
     const index_t channels = x.extent(1), height = x.extent(2), width = x.extent(3);
-    parallel_for(ctx, x.extent(0) * height, cpu::row_grain(width * channels), [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, x.extent(0) * height, cpu::row_grain(width * channels), [&](index_t begin, index_t end) {
         for (index_t line = begin; line < end; ++line) {
             const index_t b = line / height, i = line % height;
             for (index_t c = 0; c < channels; ++c) {

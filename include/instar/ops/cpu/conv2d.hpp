@@ -29,7 +29,7 @@ namespace cpu {
 template <class T>
 void conv2d_permute(cpu_context& ctx, T* patch_order, const T* weight, T* accumulate, const conv2d_shape& s) {
     const index_t area = s.kernel * s.kernel;
-    parallel_for(ctx, s.d_out, row_grain(s.depth()), [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, s.d_out, row_grain(s.depth()), [&](index_t begin, index_t end) {
         for (index_t o = begin; o < end; ++o) {
             for (index_t c = 0; c < s.d_in; ++c) {
                 for (index_t p = 0; p < area; ++p) {
@@ -46,7 +46,7 @@ void conv2d_permute(cpu_context& ctx, T* patch_order, const T* weight, T* accumu
 template <class T>
 void conv2d_unfold(cpu_context& ctx, T* patches, const T* images, index_t n_images, const conv2d_shape& s) {
     const index_t h = s.height_out(), w = s.width_out(), d = s.d_in;
-    parallel_for(ctx, n_images * h, row_grain(w * s.depth()), [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, n_images * h, row_grain(w * s.depth()), [&](index_t begin, index_t end) {
         for (index_t line = begin; line < end; ++line) {
             const index_t b = line / h, i = line % h;
             for (index_t j = 0; j < w; ++j) {
@@ -73,7 +73,7 @@ void conv2d_fold(cpu_context& ctx, T* images, const T* patches, index_t n_images
     const index_t h = s.height_out(), w = s.width_out(), d = s.d_in;
     // Bands of input rows are independent of each other; within a band, patches are visited in order.
     const index_t band = std::max<index_t>(1, row_grain(s.width * d * s.kernel * s.kernel)), bands = (s.height + band - 1) / band;
-    parallel_for(ctx, n_images * bands, 1, [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, n_images * bands, 1, [&](index_t begin, index_t end) {
         for (index_t task = begin; task < end; ++task) {
             const index_t b = task / bands, row0 = task % bands * band, row1 = std::min(s.height, row0 + band);
             std::fill(images + (b * s.height + row0) * s.width * d, images + (b * s.height + row1) * s.width * d, T(0));
@@ -97,7 +97,7 @@ void conv2d_fold(cpu_context& ctx, T* images, const T* patches, index_t n_images
 /// Images with a frame of zeros, before and after in both directions.
 inline void conv2d_pad(cpu_context& ctx, float* padded, const float* images, index_t n_images, index_t height, index_t width, index_t d, index_t frame) {
     const index_t h = height + 2 * frame, w = width + 2 * frame;
-    parallel_for(ctx, n_images * h, row_grain(w * d), [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, n_images * h, row_grain(w * d), [&](index_t begin, index_t end) {
         for (index_t line = begin; line < end; ++line) {
             float* const to = padded + line * w * d;
             const index_t i = line % h - frame;
@@ -124,7 +124,7 @@ inline void conv2d_turn(cpu_context& ctx, float* turned, const float* weight, co
     const index_t area = s.kernel * s.kernel;
     // Sixteen outputs at a time: the weight is read and the result written in pieces of a cache line.
     constexpr index_t k_block = 16;
-    parallel_for(ctx, s.d_in, row_grain(area * s.d_out), [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, s.d_in, row_grain(area * s.d_out), [&](index_t begin, index_t end) {
         for (index_t o0 = 0; o0 < s.d_out; o0 += k_block) {
             const index_t o1 = std::min(s.d_out, o0 + k_block);
             for (index_t c = begin; c < end; ++c) {
@@ -141,7 +141,7 @@ inline void conv2d_turn(cpu_context& ctx, float* turned, const float* weight, co
 inline void conv2d_add_gradient(cpu_context& ctx, float* dweight, const float* gradient, const conv2d_shape& s) {
     const index_t area = s.kernel * s.kernel;
     constexpr index_t k_block = 16;
-    parallel_for(ctx, s.d_in, row_grain(area * s.d_out), [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, s.d_in, row_grain(area * s.d_out), [&](index_t begin, index_t end) {
         for (index_t o0 = 0; o0 < s.d_out; o0 += k_block) {
             const index_t o1 = std::min(s.d_out, o0 + k_block);
             for (index_t c = begin; c < end; ++c) {
@@ -253,7 +253,7 @@ void conv2d_backward(cpu_context& ctx, out_view<T, 4> dx, tensor_view<T, 4> dwei
         cpu::conv2d_backward_float(ctx, dx.data(), dweight.data(), dy.data(), x.data(), weight.data(), s, scratch.data());
         if (dbias.empty()) return;
         const tensor_view<const float, 2> rows(dy.data(), {s.n_batch * pixels, s.d_out});
-        return parallel_for(ctx, s.d_out, cpu::k_column_range, [&](index_t begin, index_t end) { cpu::add_column_sums<float>(dbias.data() + begin, rows, begin, end - begin); });
+        return parallel_kernel(ctx, s.d_out, cpu::k_column_range, [&](index_t begin, index_t end) { cpu::add_column_sums<float>(dbias.data() + begin, rows, begin, end - begin); });
     }
     const index_t room = s.chunk() * pixels * s.depth();
     T *const patches = scratch.data(), *const d_patches = patches + room, *const permuted = d_patches + room, *const d_permuted = permuted + s.d_out * s.depth();

@@ -60,7 +60,7 @@ void softmax_cross_entropy(cpu_context& ctx, out_view<accumulator_t<T>, 1> loss,
     }
     detail::check_targets(k_op, targets, n_classes);
     const double smoothing = options.label_smoothing;
-    parallel_for(ctx, n_rows, cpu::row_grain(n_classes), [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, n_rows, cpu::row_grain(n_classes), [&](index_t begin, index_t end) {
         for (index_t r = begin; r < end; ++r) {
             const std::int32_t target = targets(r);
             T* const dx = with_gradient ? dlogits[r].data() : nullptr;

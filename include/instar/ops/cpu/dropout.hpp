@@ -70,7 +70,7 @@ void dropout_range(T* y, const T* residual, const T* x, index_t begin, index_t e
 template <class T>
 void dropout(cpu_context& ctx, T* y, const T* residual, const T* x, index_t n, const dropout_options& options) {
     static_assert(k_flat_grain % 4 == 0, "a range starts at a whole Philox block");
-    parallel_for(ctx, n, k_flat_grain, [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, n, k_flat_grain, [&](index_t begin, index_t end) {
         if (options.p > 0.0f && options.group > 1) {
             dropout_groups<T>(y, residual, x, begin, end, options);
         } else if (options.p > 0.0f) {

@@ -17,7 +17,7 @@ template <class T>
 void fill(cpu_context& ctx, tensor_view<T, 1> y, std::type_identity_t<T> value) {
     instar::detail::check_contiguous("fill", "y", y);
     T* const py = y.data();
-    parallel_for(ctx, y.extent(0), cpu::k_flat_grain, [=](index_t begin, index_t end) { std::fill(py + begin, py + end, value); });
+    parallel_kernel(ctx, y.extent(0), cpu::k_flat_grain, [=](index_t begin, index_t end) { std::fill(py + begin, py + end, value); });
 }
 
 template <class T>
@@ -28,7 +28,7 @@ void copy(cpu_context& ctx, tensor_view<T, 1> y, in_view<T, 1> x) {
     T* const py = y.data();
     const T* const px = x.data();
     if (py == px) return;
-    parallel_for(ctx, y.extent(0), cpu::k_flat_grain, [=](index_t begin, index_t end) { std::copy(px + begin, px + end, py + begin); });
+    parallel_kernel(ctx, y.extent(0), cpu::k_flat_grain, [=](index_t begin, index_t end) { std::copy(px + begin, px + end, py + begin); });
 }
 
 template <class T>
@@ -42,7 +42,7 @@ void add(cpu_context& ctx, tensor_view<T, 1> y, in_view<T, 1> a, in_view<T, 1> b
     T* const py = y.data();
     const T* const pa = a.data();
     const T* const pb = b.data();
-    parallel_for(ctx, n, cpu::k_flat_grain, [=](index_t begin, index_t end) {
+    parallel_kernel(ctx, n, cpu::k_flat_grain, [=](index_t begin, index_t end) {
         cpu::add_rows<T>(py + begin, pa + begin, pb + begin, end - begin);
     });
 }
@@ -51,7 +51,7 @@ template <class T>
 void scale(cpu_context& ctx, tensor_view<T, 1> y, accumulator_t<T> factor) {
     instar::detail::check_contiguous("scale", "y", y);
     T* const py = y.data();
-    parallel_for(ctx, y.extent(0), cpu::k_flat_grain, [=](index_t begin, index_t end) {
+    parallel_kernel(ctx, y.extent(0), cpu::k_flat_grain, [=](index_t begin, index_t end) {
         cpu::scale_row<T>(py + begin, py + begin, factor, end - begin);
     });
 }

@@ -54,7 +54,7 @@ void embedding_forward(cpu_context& ctx, tensor_view<T, 3> y, tensor_view<const 
     instar::detail::check_unit_stride(k_op, "position", position);
     instar::detail::check_unit_stride(k_op, "type_row", type_row);
     cpu::check_ids(k_op, ids, n_vocab);
-    parallel_for(ctx, n_batch * seq_len, cpu::row_grain(d), [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, n_batch * seq_len, cpu::row_grain(d), [&](index_t begin, index_t end) {
         for (index_t place = begin; place < end; ++place) {
             const index_t b = place / seq_len, t = place % seq_len;
             T* const to = y[b][t].data();
@@ -85,7 +85,7 @@ void embedding_backward(cpu_context& ctx, tensor_view<T, 2> dword, out_view<T, 2
     // The cut of the columns may follow the number of threads: it changes no sum's order.
     const index_t n_parts = ctx.max_threads() == 1 ? 1 : 2 * ctx.max_threads();
     const index_t columns = std::max<index_t>(64, ((d + n_parts - 1) / n_parts + 15) / 16 * 16);
-    parallel_for(ctx, d, columns, [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, d, columns, [&](index_t begin, index_t end) {
         const index_t n = end - begin;
         for (index_t b = 0; b < n_batch; ++b) {
             for (index_t t = 0; t < seq_len; ++t) {

@@ -20,7 +20,7 @@ void focal_loss(cpu_context& ctx, out_view<accumulator_t<T>, 1> loss, tensor_vie
     if (!(options.gamma >= 0.0)) throw value_error(std::string(k_op) + ": options.gamma must not be negative, is " + std::to_string(options.gamma));
     detail::check_targets(k_op, targets, n_classes);
     const double gamma = options.gamma;
-    parallel_for(ctx, n_rows, cpu::row_grain(n_classes), [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, n_rows, cpu::row_grain(n_classes), [&](index_t begin, index_t end) {
         for (index_t r = begin; r < end; ++r) {
             const std::int32_t target = targets(r);
             T* const dx = with_gradient ? dlogits[r].data() : nullptr;

@@ -48,7 +48,7 @@ void gelu_forward(cpu_context& ctx, tensor_view<T, 1> y, in_view<T, 1> x) {
     instar::detail::check_shape("gelu_forward", "x", x, {y.extent(0)});
     instar::detail::check_contiguous("gelu_forward", "y", y);
     instar::detail::check_contiguous("gelu_forward", "x", x);
-    parallel_for(ctx, y.extent(0), cpu::k_flat_grain,
+    parallel_kernel(ctx, y.extent(0), cpu::k_flat_grain,
                  [&](index_t begin, index_t end) { cpu::gelu_range<T>(y.data() + begin, x.data() + begin, end - begin); });
 }
 
@@ -59,7 +59,7 @@ void gelu_backward(cpu_context& ctx, tensor_view<T, 1> dx, in_view<T, 1> dy, in_
     instar::detail::check_contiguous("gelu_backward", "dx", dx);
     instar::detail::check_contiguous("gelu_backward", "dy", dy);
     instar::detail::check_contiguous("gelu_backward", "x", x);
-    parallel_for(ctx, dx.extent(0), cpu::k_flat_grain, [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, dx.extent(0), cpu::k_flat_grain, [&](index_t begin, index_t end) {
         cpu::gelu_gradient_range<T>(dx.data() + begin, dy.data() + begin, x.data() + begin, end - begin);
     });
 }

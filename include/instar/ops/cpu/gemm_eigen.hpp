@@ -79,9 +79,9 @@ inline void gemm_eigen(cpu_context& ctx, const gemm_problem& g) {
     }
     // At most 16 parts: a part packs all of the other operand for itself.
     if (g.m >= 64) {
-        parallel_for(ctx, g.m, std::max<index_t>(32, (g.m + 15) / 16), [&](index_t i0, index_t i1) { detail::eigen_part(g, i0, i1, 0, g.n); });
+        parallel_kernel(ctx, g.m, std::max<index_t>(32, (g.m + 15) / 16), [&](index_t i0, index_t i1) { detail::eigen_part(g, i0, i1, 0, g.n); });
     } else {
-        parallel_for(ctx, g.n, std::max<index_t>(32, (g.n + 15) / 16), [&](index_t j0, index_t j1) { detail::eigen_part(g, 0, g.m, j0, j1); });
+        parallel_kernel(ctx, g.n, std::max<index_t>(32, (g.n + 15) / 16), [&](index_t j0, index_t j1) { detail::eigen_part(g, 0, g.m, j0, j1); });
     }
 }
 

@@ -73,7 +73,7 @@ void run_tasks(cpu_context& ctx, index_t n, F&& f) {
         return;
     }
     std::atomic<index_t> next{0};
-    parallel_for(ctx, threads, 1, [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, threads, 1, [&](index_t begin, index_t end) {
         for (index_t t = begin; t < end; ++t) {
             for (index_t i = next.fetch_add(1, std::memory_order_relaxed); i < n; i = next.fetch_add(1, std::memory_order_relaxed)) f(i);
         }

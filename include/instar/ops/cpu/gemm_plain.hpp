@@ -23,7 +23,7 @@ void gemm_plain(cpu_context& ctx, tensor_view<T, 2> c, in_view<T, 2> a, in_view<
     constexpr index_t k_rows = 64, k_columns = 128, k_depth = 128;
     const index_t m = c.extent(0), n = c.extent(1), k = a.extent(options.transpose_a ? 0 : 1);
     const index_t across = (n + k_columns - 1) / k_columns, down = (m + k_rows - 1) / k_rows;
-    parallel_for(ctx, across * down, 1, [&](index_t block, index_t) {
+    parallel_kernel(ctx, across * down, 1, [&](index_t block, index_t) {
         const index_t i0 = block / across * k_rows, i1 = std::min(m, i0 + k_rows);
         const index_t j0 = block % across * k_columns, width = std::min(n, j0 + k_columns) - j0;
         T tile[k_depth * k_columns];

@@ -4,8 +4,8 @@
 // How the element-wise and row-wise CPU operators cut their work. The cuts depend on the shape alone, never on the
 // number of threads, so every sum is added in one order.
 //
-//     parallel_for(ctx, n, cpu::k_flat_grain, …);              // flat ranges
-//     parallel_for(ctx, n_rows, cpu::row_grain(d), …);         // rows of d elements
+//     parallel_kernel(ctx, n, cpu::k_flat_grain, …);              // flat ranges
+//     parallel_kernel(ctx, n_rows, cpu::row_grain(d), …);         // rows of d elements
 
 #include <algorithm>
 

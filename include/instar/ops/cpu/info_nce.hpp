@@ -50,7 +50,7 @@ template <class T>
 void info_nce_add_rows(cpu_context& ctx, info_nce_running& rows, const tensor_view<T, 2>& tile, index_t i0, index_t j0,
                        const info_nce_partners& partners) {
     const index_t columns = tile.extent(1);
-    parallel_for(ctx, tile.extent(0), 16, [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, tile.extent(0), 16, [&](index_t begin, index_t end) {
         for (index_t r = begin; r < end; ++r) {
             const index_t i = i0 + r;
             const auto at = static_cast<std::size_t>(i);
@@ -77,7 +77,7 @@ void info_nce_add_columns(cpu_context& ctx, info_nce_running& columns, const ten
                           index_t j0, const info_nce_partners& partners) {
     constexpr index_t k_strip = 128;
     const index_t rows = tile.extent(0), ld = tile.stride(0);
-    parallel_for(ctx, tile.extent(1), k_strip, [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, tile.extent(1), k_strip, [&](index_t begin, index_t end) {
         T max[k_strip], sum[k_strip], positive[k_strip] = {}, count[k_strip] = {};
         const index_t width = end - begin;
         const T* const z = tile.data() + begin;
@@ -146,7 +146,7 @@ void info_nce_tile_gradient(cpu_context& ctx, const tensor_view<T, 2>& tile, ind
                             const info_nce_factors<T>& rows, const info_nce_factors<T>& columns,
                             const info_nce_partners& partners, std::vector<double>& moments) {
     const index_t width = tile.extent(1);
-    parallel_for(ctx, tile.extent(0), 16, [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, tile.extent(0), 16, [&](index_t begin, index_t end) {
         for (index_t r = begin; r < end; ++r) {
             const index_t i = i0 + r;
             const auto at = static_cast<std::size_t>(i);

@@ -56,7 +56,7 @@ public:
     template <class T>
     void blank(cpu_context& ctx, const tensor_view<T, 2>& tile, index_t i0, index_t j0, T value) const {
         if (!masked()) return;
-        parallel_for(ctx, tile.extent(0), 16, [&](index_t begin, index_t end) {
+        parallel_kernel(ctx, tile.extent(0), 16, [&](index_t begin, index_t end) {
             for (index_t i = begin; i < end; ++i) {
                 T* const x = tile[i].data();
                 const bool here = row_present(i0 + i);
@@ -138,7 +138,7 @@ private:
         const tensor_view<T, 2> tile(memory, {rows, columns}), scaled(memory + height_ * width_, {rows, d});
         if (t == filled_) return tile;
         if (i0 != scaled_row_) {
-            parallel_for(ctx, rows, row_grain(d), [&](index_t begin, index_t end) {
+            parallel_kernel(ctx, rows, row_grain(d), [&](index_t begin, index_t end) {
                 for (index_t r = begin; r < end; ++r) scale_row<T>(scaled[r].data(), a_[i0 + r].data(), scale_, d);
             });
         }

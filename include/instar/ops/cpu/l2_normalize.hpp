@@ -23,7 +23,7 @@ void l2_normalize_forward(cpu_context& ctx, tensor_view<T, 2> y, out_view<accumu
     instar::detail::check_shape(k_op, "x", x, {n_rows, d});
     instar::detail::check_unit_stride(k_op, "y", y);
     instar::detail::check_unit_stride(k_op, "x", x);
-    parallel_for(ctx, n_rows, cpu::row_grain(d), [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, n_rows, cpu::row_grain(d), [&](index_t begin, index_t end) {
         for (index_t r = begin; r < end; ++r) {
             const T* const from = x[r].data();
             const double norm = std::sqrt(cpu::dot<T>(from, from, d));
@@ -46,7 +46,7 @@ void l2_normalize_backward(cpu_context& ctx, tensor_view<T, 2> dx, in_view<T, 2>
     instar::detail::check_unit_stride(k_op, "dx", dx);
     instar::detail::check_unit_stride(k_op, "dy", dy);
     instar::detail::check_unit_stride(k_op, "y", y);
-    parallel_for(ctx, n_rows, cpu::row_grain(d), [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, n_rows, cpu::row_grain(d), [&](index_t begin, index_t end) {
         for (index_t r = begin; r < end; ++r) {
             const T dot = static_cast<T>(cpu::dot<T>(y[r].data(), dy[r].data(), d));
             cpu::scaled_difference<T>(dx[r].data(), dy[r].data(), y[r].data(), dot, inv_norm(r), d);

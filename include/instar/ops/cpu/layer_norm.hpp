@@ -89,7 +89,7 @@ void layer_norm_forward(cpu_context& ctx, tensor_view<T, 2> y, std::type_identit
     instar::detail::check_unit_stride(k_op, "x", x);
     instar::detail::check_unit_stride(k_op, "weight", weight);
     instar::detail::check_unit_stride(k_op, "bias", bias);
-    parallel_for(ctx, n_rows, cpu::row_grain(d), [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, n_rows, cpu::row_grain(d), [&](index_t begin, index_t end) {
         const layer_norm_saved<T> rows{saved.mean.rows(begin, end), saved.rstd.rows(begin, end)};
         cpu::layer_norm_rows<T>(y.rows(begin, end), rows, x.rows(begin, end), weight.data(), bias.data(), eps);
     });
@@ -117,7 +117,7 @@ void layer_norm_backward(cpu_context& ctx, tensor_view<T, 2> dx, out_view<T, 1> 
     const index_t rows_per_range = std::max(cpu::row_grain(d), (n_rows + 63) / 64);
     const index_t n_ranges = (n_rows + rows_per_range - 1) / rows_per_range;
     tensor<T, 3> partial({n_ranges, 2, d});
-    parallel_for(ctx, n_rows, rows_per_range, [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, n_rows, rows_per_range, [&](index_t begin, index_t end) {
         T* const dw = partial[begin / rows_per_range].data();
         const layer_norm_saved<T> rows{saved.mean.rows(begin, end), saved.rstd.rows(begin, end)};
         cpu::layer_norm_gradient_rows<T>(dx.rows(begin, end), dw, dw + d, dy.rows(begin, end), rows, x.rows(begin, end), weight.data());

@@ -66,7 +66,7 @@ inline gemm_problem linear_problem(tensor_view<float, 2> y, tensor_view<const fl
 template <class T>
 void add_bias(cpu_context& ctx, tensor_view<T, 2> y, in_view<T, 1> bias) {
     if (bias.empty()) return;
-    parallel_for(ctx, y.extent(0), 16, [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, y.extent(0), 16, [&](index_t begin, index_t end) {
         for (index_t r = begin; r < end; ++r) {
             for (index_t j = 0; j < y.extent(1); ++j) y(r, j) += bias(j);
         }
@@ -102,7 +102,7 @@ void linear_gelu_forward(cpu_context& ctx, tensor_view<T, 2> y, out_view<T, 2> p
     } else {
         cpu::gemm_plain<T>(ctx, pre, x, weight, {.transpose_b = true});
         cpu::add_bias<T>(ctx, pre, bias);
-        parallel_for(ctx, y.extent(0), 16, [&](index_t begin, index_t end) {
+        parallel_kernel(ctx, y.extent(0), 16, [&](index_t begin, index_t end) {
             for (index_t r = begin; r < end; ++r) {
                 // Through erfc, so that the left tail keeps its digits.
                 for (index_t j = 0; j < y.extent(1); ++j) y(r, j) = pre(r, j) * T(0.5) * std::erfc(-pre(r, j) * T(0.70710678118654752440));
@@ -130,7 +130,7 @@ void linear_backward(cpu_context& ctx, tensor_view<T, 2> dx, out_view<T, 2> dwei
     instar::detail::check_unit_stride(k_op, "weight", weight);
     gemm<T>(ctx, dweight, dy, x, {.transpose_a = true, .accumulate = true});
     if (!dbias.empty()) {
-        parallel_for(ctx, d_out, cpu::k_column_range, [&](index_t begin, index_t end) {
+        parallel_kernel(ctx, d_out, cpu::k_column_range, [&](index_t begin, index_t end) {
             cpu::add_column_sums<T>(dbias.data() + begin, dy, begin, end - begin);
         });
     }

@@ -18,7 +18,7 @@ void max_pool2d_forward(cpu_context& ctx, tensor_view<T, 4> y, tensor_view<std::
     const index_t n = x.extent(0), height = x.extent(1), width = x.extent(2), d = x.extent(3);
     detail::check_max_pool2d("max_pool2d_forward", "x", x, "y", y, place, o);
     const index_t h = o.out(height), w = o.out(width);
-    parallel_for(ctx, n * h, 1, [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, n * h, 1, [&](index_t begin, index_t end) {
         for (index_t line = begin; line < end; ++line) {
             const index_t b = line / h, i = line % h;
             for (index_t j = 0; j < w; ++j) {
@@ -52,7 +52,7 @@ template <class T>
 void max_pool2d_backward(cpu_context& ctx, tensor_view<T, 4> dx, in_view<T, 4> dy, tensor_view<const std::int32_t, 4> place, max_pool2d_options o) {
     detail::check_max_pool2d("max_pool2d_backward", "dx", dx, "dy", dy, place, o);
     const index_t n = dx.extent(0), pixels = dx.extent(1) * dx.extent(2), d = dx.extent(3), pooled = dy.extent(1) * dy.extent(2);
-    parallel_for(ctx, n, 1, [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, n, 1, [&](index_t begin, index_t end) {
         for (index_t b = begin; b < end; ++b) {
             T* const to = dx.data() + b * pixels * d;
             std::fill_n(to, pixels * d, T(0));

@@ -34,7 +34,7 @@ void each_patch_line(const ops::detail::patch_grid& g, index_t grid_row, const I
 template <class T>
 void extract_patches(cpu_context& ctx, tensor_view<T, 2> y, in_view<T, 4> x, index_t patch_size) {
     const auto g = detail::check_patches("extract_patches", x, y, patch_size);
-    parallel_for(ctx, g.n_batch * g.rows(), cpu::row_grain(g.n_channels * g.patch * g.width), [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, g.n_batch * g.rows(), cpu::row_grain(g.n_channels * g.patch * g.width), [&](index_t begin, index_t end) {
         for (index_t row = begin; row < end; ++row) {
             cpu::each_patch_line(g, row, x, y, [&](const T* from, T* to) { std::copy_n(from, g.patch, to); });
         }
@@ -44,7 +44,7 @@ void extract_patches(cpu_context& ctx, tensor_view<T, 2> y, in_view<T, 4> x, ind
 template <class T>
 void extract_patches_backward(cpu_context& ctx, tensor_view<T, 4> dx, in_view<T, 2> dy, index_t patch_size) {
     const auto g = detail::check_patches("extract_patches_backward", dx, dy, patch_size);
-    parallel_for(ctx, g.n_batch * g.rows(), cpu::row_grain(g.n_channels * g.patch * g.width), [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, g.n_batch * g.rows(), cpu::row_grain(g.n_channels * g.patch * g.width), [&](index_t begin, index_t end) {
         for (index_t row = begin; row < end; ++row) {
             cpu::each_patch_line(g, row, dx, dy, [&](T* to, const T* from) { std::copy_n(from, g.patch, to); });
         }
@@ -55,7 +55,7 @@ template <class T>
 void prepend_class_token(cpu_context& ctx, tensor_view<T, 3> y, in_view<T, 2> patches, in_view<T, 1> class_token, in_view<T, 2> position) {
     detail::check_tokens("prepend_class_token", y, patches, class_token, position);
     const index_t n_tokens = y.extent(1), d = y.extent(2), first = class_token.empty() ? 0 : 1, n_patches = n_tokens - first;
-    parallel_for(ctx, y.extent(0) * n_tokens, cpu::row_grain(d), [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, y.extent(0) * n_tokens, cpu::row_grain(d), [&](index_t begin, index_t end) {
         for (index_t row = begin; row < end; ++row) {
             const index_t b = row / n_tokens, t = row % n_tokens;
             const T* const token = t < first ? class_token.data() : &patches(b * n_patches + t - first, 0);
@@ -69,7 +69,7 @@ void prepend_class_token_backward(cpu_context& ctx, tensor_view<T, 2> d_patches,
                                   in_view<T, 3> dy) {
     detail::check_tokens("prepend_class_token_backward", dy, d_patches, d_class_token, d_position);
     const index_t n_batch = dy.extent(0), n_tokens = dy.extent(1), d = dy.extent(2), first = d_class_token.empty() ? 0 : 1, n_patches = n_tokens - first;
-    parallel_for(ctx, n_tokens, cpu::row_grain(n_batch * d), [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, n_tokens, cpu::row_grain(n_batch * d), [&](index_t begin, index_t end) {
         for (index_t t = begin; t < end; ++t) {
             T* const position = &d_position(t, 0);
             for (index_t b = 0; b < n_batch; ++b) {

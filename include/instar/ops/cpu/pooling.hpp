@@ -53,7 +53,7 @@ void sequence_pool_forward(cpu_context& ctx, tensor_view<T, 2> y, in_view<T, 3> 
     if (!mask.empty()) instar::detail::check_shape(k_op, "mask", mask, {n_batch, seq_len});
     instar::detail::check_unit_stride(k_op, "y", y);
     instar::detail::check_unit_stride(k_op, "x", x);
-    parallel_for(ctx, n_batch, cpu::row_grain(seq_len * d), [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, n_batch, cpu::row_grain(seq_len * d), [&](index_t begin, index_t end) {
         for (index_t b = begin; b < end; ++b) {
             T* const to = y[b].data();
             if (kind == pooling::first && seq_len > 0) {
@@ -77,7 +77,7 @@ void sequence_pool_backward(cpu_context& ctx, tensor_view<T, 3> dx, in_view<T, 2
     if (!mask.empty()) instar::detail::check_shape(k_op, "mask", mask, {n_batch, seq_len});
     instar::detail::check_unit_stride(k_op, "dx", dx);
     instar::detail::check_unit_stride(k_op, "dy", dy);
-    parallel_for(ctx, n_batch, cpu::row_grain(seq_len * d), [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, n_batch, cpu::row_grain(seq_len * d), [&](index_t begin, index_t end) {
         for (index_t b = begin; b < end; ++b) {
             const T factor = kind == pooling::first ? T(1) : static_cast<T>(cpu::pooling_factor(mask, b, masked, seq_len));
             const T* const from = dy[b].data();

@@ -22,7 +22,7 @@ void add_relu(cpu_context& ctx, tensor_view<T, 1> y, in_view<T, 1> a, in_view<T,
     instar::detail::check_contiguous("add_relu", "b", b);
     T* const to = y.data();
     const T *const pa = a.data(), *const pb = b.data();
-    parallel_for(ctx, n, cpu::k_flat_grain, [=](index_t begin, index_t end) {
+    parallel_kernel(ctx, n, cpu::k_flat_grain, [=](index_t begin, index_t end) {
         for (index_t i = begin; i < end; ++i) {
             const T s = pa[i] + pb[i];
             to[i] = s < T(0) ? T(0) : s;
@@ -40,7 +40,7 @@ void relu_backward(cpu_context& ctx, tensor_view<T, 1> dx, in_view<T, 1> dy, in_
     instar::detail::check_contiguous("relu_backward", "y", y);
     T* const to = dx.data();
     const T *const g = dy.data(), *const out = y.data();
-    parallel_for(ctx, n, cpu::k_flat_grain, [=](index_t begin, index_t end) {
+    parallel_kernel(ctx, n, cpu::k_flat_grain, [=](index_t begin, index_t end) {
         for (index_t i = begin; i < end; ++i) to[i] = out[i] > T(0) ? g[i] : T(0);
     });
 }

@@ -20,7 +20,7 @@ void sgd_update(cpu_context& ctx, tensor_view<T, 1> parameters, out_view<T, 1> m
     T* INSTAR_RESTRICT p = parameters.data();
     T* INSTAR_RESTRICT b = momentum.data();
     const T* INSTAR_RESTRICT g = gradients.data();
-    parallel_for(ctx, parameters.extent(0), cpu::k_flat_grain, [=](index_t begin, index_t end) {
+    parallel_kernel(ctx, parameters.extent(0), cpu::k_flat_grain, [=](index_t begin, index_t end) {
         for (index_t i = begin; i < end; ++i) {
             const T gi = g[i] + wd * p[i];
             b[i] = mu * b[i] + gi;

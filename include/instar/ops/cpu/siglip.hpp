@@ -71,7 +71,7 @@ void siglip(cpu_context& ctx, out_view<accumulator_t<T>, 1> loss, out_view<T, 2>
     cpu::info_nce_tiles<T>(a, b, scale).backwards(ctx, [&](index_t i0, index_t j0, const tensor_view<T, 2>& tile) {
         const index_t rows = tile.extent(0), columns = tile.extent(1);
         partners.blank(ctx, tile, i0, j0, std::numeric_limits<T>::lowest());
-        parallel_for(ctx, rows, 16, [&](index_t begin, index_t end) {
+        parallel_kernel(ctx, rows, 16, [&](index_t begin, index_t end) {
             for (index_t r = begin; r < end; ++r) {
                 const auto at = static_cast<std::size_t>(i0 + r);
                 const index_t partner = partners.partner(i0 + r, j0, j0 + columns);

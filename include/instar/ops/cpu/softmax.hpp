@@ -48,7 +48,7 @@ void softmax_forward(cpu_context& ctx, tensor_view<T, 2> y, in_view<T, 2> x) {
     instar::detail::check_shape("softmax_forward", "x", x, {n_rows, n_classes});
     instar::detail::check_unit_stride("softmax_forward", "y", y);
     instar::detail::check_unit_stride("softmax_forward", "x", x);
-    parallel_for(ctx, n_rows, cpu::row_grain(n_classes),
+    parallel_kernel(ctx, n_rows, cpu::row_grain(n_classes),
                  [&](index_t begin, index_t end) { cpu::softmax_rows<T>(y.rows(begin, end), x.rows(begin, end)); });
 }
 
@@ -60,7 +60,7 @@ void softmax_backward(cpu_context& ctx, tensor_view<T, 2> dx, in_view<T, 2> dy, 
     instar::detail::check_unit_stride("softmax_backward", "dx", dx);
     instar::detail::check_unit_stride("softmax_backward", "dy", dy);
     instar::detail::check_unit_stride("softmax_backward", "y", y);
-    parallel_for(ctx, n_rows, cpu::row_grain(n_classes), [&](index_t begin, index_t end) {
+    parallel_kernel(ctx, n_rows, cpu::row_grain(n_classes), [&](index_t begin, index_t end) {
         for (index_t r = begin; r < end; ++r) {
             const T dot = static_cast<T>(cpu::dot<T>(dy[r].data(), y[r].data(), n_classes));
             cpu::shifted_product<T>(dx[r].data(), dy[r].data(), y[r].data(), dot, n_classes);

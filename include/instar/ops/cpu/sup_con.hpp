@@ -88,7 +88,7 @@ void sup_con(cpu_context& ctx, out_view<accumulator_t<T>, 1> loss, tensor_view<T
         const auto panel = panel_memory.view().rows(0, end - begin);
         const auto rows = z.rows(begin, end);
         gemm<T>(ctx, panel, rows, z, {.transpose_b = true});
-        parallel_for(ctx, end - begin, cpu::row_grain(n), [&](index_t first, index_t last) {
+        parallel_kernel(ctx, end - begin, cpu::row_grain(n), [&](index_t first, index_t last) {
             for (index_t i = first; i < last; ++i) {
                 const index_t row = begin + i;
                 loss(row) = static_cast<accumulator_t<T>>(
