@@ -110,7 +110,7 @@ void write_report(const std::string& path, cpu_context& ctx, const settings& s, 
 
 int run(const settings& s) {
     const auto start = std::chrono::steady_clock::now();
-    const std::string on_the_cpu = std::string("tokens, projections, PCA, UMAP's layout, scores") + (clusters_on_device(s) ? "" : ", " + s.linkage + " linkage");
+    const std::string on_the_cpu = std::string("tokens, projections, PCA, UMAP's layout, the report, scores") + (clusters_on_device(s) ? "" : ", " + s.linkage + " linkage");
     examples::device device({s.device, s.threads, s.bf16}, "zero_shot_clustering", on_the_cpu);
     cpu_context& ctx = device.cpu();
     std::map<std::string, double> metrics;

@@ -153,6 +153,9 @@ TEST_CASE("umap: from neighbours found before, the same layout; wrong ones are n
     auto wrong = found();
     wrong.index(3, 2) = 60;
     CHECK_THROWS_WITH_AS(cluster::umap(ctx, x.view(), std::move(wrong), o), doctest::Contains("neighbors.index is 60 at (3, 2)"), value_error);
+    auto broken = x.clone();
+    broken(5, 2) = std::numeric_limits<float>::infinity();
+    CHECK_THROWS_WITH_AS(cluster::umap(ctx, broken.view(), found(), o), "umap: x row 5, column 2 is not finite", value_error);
     wrong = found();
     wrong.distance(4, 1) = -1.0f;
     CHECK_THROWS_WITH_AS(cluster::umap(ctx, x.view(), std::move(wrong), o), doctest::Contains("neighbors.distance at (4, 1)"), value_error);

@@ -123,6 +123,9 @@ inline void check_umap_neighbors(tensor_view<const float, 2> x, const knn_result
     check("index", neighbors.index);
     check("distance", neighbors.distance);
     for (index_t i = 0; i < n; ++i) {
+        for (index_t c = 0; c < x.extent(1); ++c) {
+            if (!std::isfinite(x(i, c))) throw value_error("umap: x row " + std::to_string(i) + ", column " + std::to_string(c) + " is not finite");
+        }
         for (index_t j = 0; j < k; ++j) {
             const auto where = [&] { return " at (" + std::to_string(i) + ", " + std::to_string(j) + ")"; };
             if (neighbors.index(i, j) < 0 || neighbors.index(i, j) >= n) {
@@ -211,7 +214,8 @@ inline umap_model umap(cpu_context& ctx, tensor_view<const float, 2> x, umap_opt
 ///
 ///     umap(ctx, x, knn(gpu, x_there, x_there, {.k = 30}), {.n_neighbors = 30});      // what umap(ctx, x, {.n_neighbors = 30}) gives
 ///
-/// Throws also: shape_error for other shapes; value_error for an index that is no row, a distance that is negative or not finite.
+/// Throws as above, but for zero rows, which are the metric's matter; and shape_error for other shapes, value_error for an index that is no
+/// row, a distance that is negative or not finite.
 inline umap_model umap(cpu_context& ctx, tensor_view<const float, 2> x, knn_result neighbors, umap_options options = {}) {
     detail::check_umap(x, options);
     detail::check_umap_neighbors(x, neighbors, options);

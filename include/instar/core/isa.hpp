@@ -93,8 +93,8 @@ inline bool supports(bf16_products p) {
 #endif
 }
 
-/// The fastest of them here. Intel's processors split the instruction for pairs in two and take twice as long as for floats (83 beside
-/// 154 GFLOP/s measured), so there it is tiles or floats.
+/// The fastest of them here. On an Intel processor products by pairs took twice as long as of floats (a Xeon with AMX, one core: 83 beside
+/// 154 GFLOP/s), so on Intel's it is tiles or floats.
 inline bf16_products best_bf16() {
     static const bf16_products best = [] {
         if (supports(bf16_products::tiles)) return bf16_products::tiles;

@@ -1,6 +1,5 @@
 // Products in bf16 by Intel's AMX: tile registers of 16 rows × 64 bytes. One instruction adds to 16 × 16 floats the products of 32 depths,
-// 16 times what a vector of floats does. Included by simd/gemm_amx.hpp; tiles are for level 4 on
-// x86-64 alone.
+// 11 times a vector's multiply-adds a second (measured: 1,965 beside 179 GFLOP/s a core). Included by simd/gemm_amx.hpp; level 4 on x86-64.
 //
 // op(b) is packed as for pairs of bf16 (simd/gemm.inl): a lane is two neighbouring depths, and 16 lanes of 16 columns are a tile. op(a)
 // is packed by rows: a panel of `rows` is a sequence of [rows][16 lanes], and 16 rows of that are a tile. Blocks of depths are padded
