@@ -13,12 +13,13 @@ namespace instar::ops::cpu::simd::INSTAR_SIMD_NS {
 
 struct gemm_amx_input : gemm_bf16_input {
     static constexpr index_t k_lane_multiple = 16;
-    static constexpr index_t k_block_rows = 8 * 32, k_block_lanes = 512;
+    static constexpr index_t k_block_rows = 8 * 32, k_block_lanes = 768;
 };
 
 template <>
 struct gemm_panels<gemm_amx_input> {
     static constexpr int k_rows = 32;
+    static constexpr index_t k_ahead_tiles = 8;        ///< as of vectors: here a tile takes a quarter of the time
     static constexpr index_t k_tile = 16;              ///< rows, columns and lanes of a tile
     static constexpr index_t k_depths = 2 * k_tile;    ///< depths of a tile
 
@@ -57,18 +58,18 @@ struct gemm_panels<gemm_amx_input> {
 
     /// c[rows, columns] (+)= a · b (+ bias), rows ≤ 32.
     static void multiply(index_t rows, index_t lanes, const float* a, const float* b, index_t ldb, float* c, index_t ldc, index_t columns,
-                         bool accumulate, const float* bias) {
+                         bool accumulate, const float* bias, gemm_ahead next) {
         alignas(64) float sums[k_rows * k_gemm_columns];
         for (index_t i = 0; i < rows; ++i) {
             __builtin_prefetch(c + i * ldc, 1);
             __builtin_prefetch(c + i * ldc + k_lanes, 1);
         }
         if (rows > k_tile) {
-            if (columns > k_tile) sum<2, 2>(sums, rows, lanes, a, b, ldb);
-            else sum<2, 1>(sums, rows, lanes, a, b, ldb);
+            if (columns > k_tile) sum<2, 2>(sums, rows, lanes, a, b, ldb, next);
+            else sum<2, 1>(sums, rows, lanes, a, b, ldb, next);
         } else {
-            if (columns > k_tile) sum<1, 2>(sums, rows, lanes, a, b, ldb);
-            else sum<1, 1>(sums, rows, lanes, a, b, ldb);
+            if (columns > k_tile) sum<1, 2>(sums, rows, lanes, a, b, ldb, next);
+            else sum<1, 1>(sums, rows, lanes, a, b, ldb, next);
         }
         for (index_t j = 0; j < columns; j += k_lanes) {
             const index_t width = columns - j < k_lanes ? columns - j : k_lanes;
@@ -92,11 +93,12 @@ struct gemm_panels<gemm_amx_input> {
 private:
     /// sums[16 · Rows, 16 · Columns], rows of k_gemm_columns = a · b.
     template <int Rows, int Columns>
-    static INSTAR_ALWAYS_INLINE void sum(float* sums, index_t rows, index_t lanes, const float* a, const float* b, index_t ldb) {
+    static INSTAR_ALWAYS_INLINE void sum(float* sums, index_t rows, index_t lanes, const float* a, const float* b, index_t ldb, gemm_ahead next) {
         asm volatile("tilezero %tmm0\n\ttilezero %tmm1\n\ttilezero %tmm2\n\ttilezero %tmm3");
         const index_t b_stride = ldb * 4;
         const float* const end = a + lanes * rows;
-        for (; a < end; a += k_tile * rows, b += k_tile * ldb) {
+        for (; a < end; a += k_tile * rows, b += k_tile * ldb, next.at += k_tile * next.step) {
+            for (index_t line = 0; line < k_tile * next.step; line += 64) __builtin_prefetch(next.at + line, 0, 2);
             asm volatile("tileloadd (%0,%1,1), %%tmm4" : : "r"(a), "r"(index_t{64}) : "memory");
             asm volatile("tileloadd (%0,%1,1), %%tmm6\n\ttdpbf16ps %%tmm6, %%tmm4, %%tmm0" : : "r"(b), "r"(b_stride) : "memory");
             if constexpr (Columns == 2) asm volatile("tileloadd (%0,%1,1), %%tmm7\n\ttdpbf16ps %%tmm7, %%tmm4, %%tmm1" : : "r"(b + k_tile), "r"(b_stride) : "memory");
