@@ -54,6 +54,9 @@ void check_linear(index_t n_rows, index_t d_in, index_t d_out, double tolerance)
     CHECK(test::same_bits(y1.view, y2.view));
     CHECK(y1.gaps_intact());
     CHECK(pre1.gaps_intact());
+    // pre and y in one place, as in evaluation
+    ops::linear_gelu_forward<T>(two, pre2.view, pre2.view, x.view, weight.view, bias);
+    CHECK(test::same_bits(y1.view, pre2.view));
 
     // backward: dx overwritten, the others accumulate
     gradients<T> a(n_rows, d_in, d_out), b(n_rows, d_in, d_out), e(n_rows, d_in, d_out), some(n_rows, d_in, d_out);

@@ -165,7 +165,7 @@ private:
         for (index_t i = 0; i < n_layers; ++i) {
             const auto& block = net.blocks()[static_cast<std::size_t>(i)];
             if (training || i == 0) {
-                blocks.push_back(block.template take<T>(memory_, n_batch, seq_len));
+                blocks.push_back(block.template take<T>(memory_, n_batch, seq_len, training));
             } else {
                 blocks.push_back(blocks.front());
             }

@@ -14,7 +14,7 @@ namespace instar::nn {
 
 template <class T>
 struct mlp_saved {
-    tensor_view<T, 2> pre;     // [n_rows, d_ff], before GELU
+    tensor_view<T, 2> pre;     // [n_rows, d_ff], before GELU; the same memory as hidden where no backward follows
     tensor_view<T, 2> hidden;  // [n_rows, d_ff], after
 };
 
@@ -31,9 +31,11 @@ public:
         second_ = linear(layout, second, init);
     }
 
+    /// training: a backward will follow.
     template <class T, class Memory>
-    mlp_saved<T> take(arena<Memory>& memory, index_t n_rows) const {
-        return {memory.template take<T>({n_rows, d_ff_}), memory.template take<T>({n_rows, d_ff_})};
+    mlp_saved<T> take(arena<Memory>& memory, index_t n_rows, bool training = true) const {
+        const auto hidden = memory.template take<T>({n_rows, d_ff_});
+        return {training ? memory.template take<T>({n_rows, d_ff_}) : hidden, hidden};
     }
 
     template <class Context, class T>

@@ -73,8 +73,9 @@ public:
           mlp_(layout, names.mlp1, names.mlp2, config.d_model, config.d_ff, config.init),
           norm2_(layout, names.norm2, config.d_model, config.eps) {}
 
+    /// training: a backward will follow.
     template <class T, class Memory>
-    transformer_block_saved<T> take(arena<Memory>& memory, index_t n_batch, index_t seq_len) const {
+    transformer_block_saved<T> take(arena<Memory>& memory, index_t n_batch, index_t seq_len, bool training = true) const {
         const index_t n_rows = n_batch * seq_len;
         const index_t d = config_.d_model;
         transformer_block_saved<T> s;
@@ -82,7 +83,7 @@ public:
         s.sum1 = memory.template take<T>({n_rows, d});
         s.norm1 = take_layer_norm_saved<T>(memory, n_rows);
         s.normed1 = memory.template take<T>({n_rows, d});
-        s.mlp = mlp_.take<T>(memory, n_rows);
+        s.mlp = mlp_.take<T>(memory, n_rows, training);
         s.sum2 = memory.template take<T>({n_rows, d});
         s.norm2 = take_layer_norm_saved<T>(memory, n_rows);
         return s;

@@ -169,7 +169,7 @@ private:
         hidden.push_back(memory_.template take<T>({n_rows, d}));
         for (index_t i = 0; i < c.n_layers; ++i) {
             if (training || i == 0) {
-                blocks.push_back(net.blocks()[static_cast<std::size_t>(i)].template take<T>(memory_, n_batch, c.n_tokens()));
+                blocks.push_back(net.blocks()[static_cast<std::size_t>(i)].template take<T>(memory_, n_batch, c.n_tokens(), training));
                 hidden.push_back(memory_.template take<T>({n_rows, d}));
             } else {
                 // Two buffers alternate: a block's output may not alias its input.

@@ -33,7 +33,8 @@ template <class T>
 void linear_forward(cuda_context& ctx, tensor_view<T, 2> y, in_view<T, 2> x, in_view<T, 2> weight, in_view<T, 1> bias);
 
 /// The same followed by exact GELU in the epilogue: pre = x · weightᵀ + bias (kept for the backward), y = gelu(pre).
-/// pre and y are [n_rows, d_out] and must not alias; see ops/gelu.hpp for the function.
+/// pre and y are [n_rows, d_out]. They may be the same view where no backward follows: pre is then lost, and a pass over memory saved.
+/// See ops/gelu.hpp for the function.
 template <class T>
 void linear_gelu_forward(cpu_context& ctx, tensor_view<T, 2> y, out_view<T, 2> pre, in_view<T, 2> x, in_view<T, 2> weight, in_view<T, 1> bias);
 template <class T>

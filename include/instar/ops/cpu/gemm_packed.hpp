@@ -123,8 +123,8 @@ inline void gemm_by_rows(cpu_context& ctx, const gemm_problem& g, const gemm_ker
             });
             run_tasks(ctx, n_blocks, [&](index_t task) {
                 // Cut at whole tiles, so that panels are as tall as they can be.
-                const index_t i0 = g.m * (n_row_panels * task / n_blocks) / n_row_panels;
-                const index_t i1 = g.m * (n_row_panels * (task + 1) / n_blocks) / n_row_panels;
+                const index_t i0 = cut.first_row(g.m, n_row_panels * task / n_blocks, n_row_panels);
+                const index_t i1 = cut.first_row(g.m, n_row_panels * (task + 1) / n_blocks, n_row_panels);
                 const gemm_part part{i0, i1, j0, j1, p0, p1, shared.data(), j0, columns};
                 kernels.compute(g, part, gemm_thread_scratch::mine().a(cut), nullptr);
             });

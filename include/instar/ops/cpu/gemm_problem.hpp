@@ -55,7 +55,13 @@ struct gemm_geometry {
     index_t block_lanes;              ///< lanes of depths summed in registers before they are added to c
     index_t lane_depths;              ///< depths in a lane, 1 or 2
     index_t lane_multiple;            ///< a block's lanes are padded with zeros to a multiple of this
+    bool whole_tiles;                 ///< rows are cut at multiples of tile_rows; else into tiles of about equal height
     static constexpr index_t k_group_panels = 4;  ///< panels of op(b) a thread packs for itself at once
+    /// The first row of panel q of n when m rows are cut into n.
+    constexpr index_t first_row(index_t m, index_t q, index_t n) const {
+        if (!whole_tiles) return m * q / n;
+        return q * tile_rows < m ? q * tile_rows : m;
+    }
     constexpr index_t scratch_a() const { return block_rows * block_lanes + 256; }
     constexpr index_t scratch_b() const { return k_group_panels * block_lanes * tile_columns; }
     constexpr index_t lanes(index_t depth) const {

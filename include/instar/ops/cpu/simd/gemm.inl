@@ -383,8 +383,10 @@ struct gemm_tiles<Input, std::integer_sequence<int, R...>> {
 template <class Input>
 struct gemm_panels {
     static constexpr int k_rows = k_gemm_rows;
+    static constexpr bool k_whole_tiles = false;
     static constexpr index_t k_ahead_tiles = 2;  ///< tiles in whose time the next panel of op(b) is asked for
 
+    static INSTAR_ALWAYS_INLINE index_t first_row(index_t rows, index_t q, index_t n_panels) { return gemm_panel(rows, q, n_panels); }
     static INSTAR_ALWAYS_INLINE void begin() {}
     static INSTAR_ALWAYS_INLINE void end() {}
     static INSTAR_ALWAYS_INLINE void pack_a(float* out, const gemm_problem& g, index_t i0, index_t rows, index_t n_panels, index_t p0, index_t p1) {
@@ -434,7 +436,7 @@ inline void gemm_compute(const gemm_problem& g, const gemm_part& part, float* a_
             }
             const float* bias = last && g.bias != nullptr ? g.bias + j : nullptr;
             for (index_t q = 0; q < n_panels; ++q) {
-                const index_t r0 = gemm_panel(rows, q, n_panels), r1 = gemm_panel(rows, q + 1, n_panels);
+                const index_t r0 = panels::first_row(rows, q, n_panels), r1 = panels::first_row(rows, q + 1, n_panels);
                 float* c = g.c + (part.i0 + r0) * g.ldc + j;
                 // op(b)'s next panel comes from the third level or memory, and only its first tile would wait for it: 5 % of the time.
                 const bool ask = part.packed_b != nullptr && q < panels::k_ahead_tiles && j + k_gemm_columns < part.j1;
@@ -457,7 +459,8 @@ namespace detail {
 
 template <class Input>
 gemm_kernels gemm_kernels_of() {
-    return {{gemm_panels<Input>::k_rows, k_gemm_columns, Input::k_block_rows, Input::k_block_lanes, Input::k_depths, Input::k_lane_multiple},
+    using panels = gemm_panels<Input>;
+    return {{panels::k_rows, k_gemm_columns, Input::k_block_rows, Input::k_block_lanes, Input::k_depths, Input::k_lane_multiple, panels::k_whole_tiles},
             &gemm_compute<Input>, &gemm_pack_b_of<Input>, &gemm_block_depth<Input>};
 }
 

@@ -19,6 +19,7 @@ struct gemm_amx_input : gemm_bf16_input {
 template <>
 struct gemm_panels<gemm_amx_input> {
     static constexpr int k_rows = 32;
+    static constexpr bool k_whole_tiles = true;        ///< a tile of fewer rows takes as long
     static constexpr index_t k_ahead_tiles = 8;        ///< as of vectors: here a tile takes a quarter of the time
     static constexpr index_t k_tile = 16;              ///< rows, columns and lanes of a tile
     static constexpr index_t k_depths = 2 * k_tile;    ///< depths of a tile
@@ -36,66 +37,94 @@ struct gemm_panels<gemm_amx_input> {
     }
     static void end() { asm volatile("tilerelease"); }
 
+    static INSTAR_ALWAYS_INLINE index_t first_row(index_t rows, index_t q, index_t) { return q * k_rows < rows ? q * k_rows : rows; }
+
     static void pack_a(float* out, const gemm_problem& g, index_t i0, index_t rows, index_t n_panels, index_t p0, index_t p1) {
         const index_t lanes = detail::gemm_lanes<gemm_amx_input>(p1 - p0);
         if (g.transpose_a) {
             // A tile's depths at a time, all panels of them: memory is read in long rows.
             for (index_t p = p0; p < p1; p += k_depths) {
                 for (index_t q = 0; q < n_panels; ++q) {
-                    const index_t r0 = gemm_panel(rows, q, n_panels), height = gemm_panel(rows, q + 1, n_panels) - r0;
+                    const index_t r0 = first_row(rows, q, n_panels), height = first_row(rows, q + 1, n_panels) - r0;
                     pack_columns(out + r0 * lanes + (p - p0) / 2 * height, g, i0 + r0, height, p, p1 - p < k_depths ? p1 : p + k_depths);
                 }
             }
             return;
         }
         for (index_t q = 0; q < n_panels; ++q) {
-            const index_t r0 = gemm_panel(rows, q, n_panels), height = gemm_panel(rows, q + 1, n_panels) - r0;
+            const index_t r0 = first_row(rows, q, n_panels), height = first_row(rows, q + 1, n_panels) - r0;
             float* panel = out + r0 * lanes;
             if (g.gather != nullptr) pack_gathered(panel, g, i0 + r0, height, p0, p1);
             else pack_rows(panel, g.a + (i0 + r0) * g.lda + p0, g.lda, height, p1 - p0);
         }
     }
 
-    /// c[rows, columns] (+)= a · b (+ bias), rows ≤ 32.
+    /// c[rows, columns] (+)= a · b (+ bias), rows ≤ 32. A chain of sums begins with c, or with the bias, or with zero, so that whole tiles
+    /// go between c and the registers without a copy; others go through one, by the same sums.
     static void multiply(index_t rows, index_t lanes, const float* a, const float* b, index_t ldb, float* c, index_t ldc, index_t columns,
                          bool accumulate, const float* bias, gemm_ahead next) {
-        alignas(64) float sums[k_rows * k_gemm_columns];
-        for (index_t i = 0; i < rows; ++i) {
-            __builtin_prefetch(c + i * ldc, 1);
-            __builtin_prefetch(c + i * ldc + k_lanes, 1);
+        const bool whole = rows == k_rows && columns == k_gemm_columns;
+        alignas(64) float copy[k_rows * k_gemm_columns];
+        alignas(64) float bias_copy[k_gemm_columns];
+        float* const sums = whole ? c : copy;
+        const index_t stride = whole ? ldc : k_gemm_columns;
+        const float* start = accumulate ? sums : bias;
+        if (whole) {
+            for (index_t i = 0; i < rows; ++i) {
+                __builtin_prefetch(c + i * ldc, 1);
+                __builtin_prefetch(c + i * ldc + k_lanes, 1);
+            }
+        } else if (accumulate) {
+            for (index_t i = 0; i < rows; ++i) copy_row(copy + i * k_gemm_columns, c + i * ldc, columns);
+        } else if (bias != nullptr) {
+            copy_row(bias_copy, bias, columns);
+            start = bias_copy;
         }
+        const index_t start_stride = accumulate ? stride : 0;  // one row of biases for all rows
         if (rows > k_tile) {
-            if (columns > k_tile) sum<2, 2>(sums, rows, lanes, a, b, ldb, next);
-            else sum<2, 1>(sums, rows, lanes, a, b, ldb, next);
+            if (columns > k_tile) sum<2, 2>(sums, stride, start, start_stride, rows, lanes, a, b, ldb, next);
+            else sum<2, 1>(sums, stride, start, start_stride, rows, lanes, a, b, ldb, next);
         } else {
-            if (columns > k_tile) sum<1, 2>(sums, rows, lanes, a, b, ldb, next);
-            else sum<1, 1>(sums, rows, lanes, a, b, ldb, next);
+            if (columns > k_tile) sum<1, 2>(sums, stride, start, start_stride, rows, lanes, a, b, ldb, next);
+            else sum<1, 1>(sums, stride, start, start_stride, rows, lanes, a, b, ldb, next);
         }
+        const bool add_bias = accumulate && bias != nullptr;
+        if (whole && !add_bias) return;
         for (index_t j = 0; j < columns; j += k_lanes) {
             const index_t width = columns - j < k_lanes ? columns - j : k_lanes;
-            const f32 offset = bias == nullptr ? f32{} : width == k_lanes ? load(bias + j) : load_partial(bias + j, width);
+            const f32 offset = !add_bias ? f32{} : width == k_lanes ? load(bias + j) : load_partial(bias + j, width);
             for (index_t i = 0; i < rows; ++i) {
-                float* at = c + i * ldc + j;
-                f32 y = load(sums + i * k_gemm_columns + j);
-                if (width == k_lanes) {
-                    if (accumulate) y = y + load(at);
-                    if (bias != nullptr) y = y + offset;
-                    store(at, y);
-                } else {
-                    if (accumulate) y = y + load_partial(at, width);
-                    if (bias != nullptr) y = y + offset;
-                    store_partial(at, y, width);
-                }
+                const f32 sum = load(sums + i * stride + j), y = add_bias ? sum + offset : sum;
+                if (width == k_lanes) store(c + i * ldc + j, y);
+                else store_partial(c + i * ldc + j, y, width);
             }
         }
     }
 
 private:
-    /// sums[16 · Rows, 16 · Columns], rows of k_gemm_columns = a · b.
+    static INSTAR_ALWAYS_INLINE void copy_row(float* to, const float* from, index_t columns) {
+        for (index_t j = 0; j < columns; j += k_lanes) {
+            store(to + j, columns - j < k_lanes ? load_partial(from + j, columns - j) : load(from + j));
+        }
+    }
+
+    /// sums[16 · Rows, 16 · Columns] = start + a · b; start: rows of floats start_stride apart, or zeros.
     template <int Rows, int Columns>
-    static INSTAR_ALWAYS_INLINE void sum(float* sums, index_t rows, index_t lanes, const float* a, const float* b, index_t ldb, gemm_ahead next) {
-        asm volatile("tilezero %tmm0\n\ttilezero %tmm1\n\ttilezero %tmm2\n\ttilezero %tmm3");
-        const index_t b_stride = ldb * 4;
+    static INSTAR_ALWAYS_INLINE void sum(float* sums, index_t stride, const float* start, index_t start_stride, index_t rows, index_t lanes,
+                                         const float* a, const float* b, index_t ldb, gemm_ahead next) {
+        if (start == nullptr) {
+            asm volatile("tilezero %tmm0\n\ttilezero %tmm1\n\ttilezero %tmm2\n\ttilezero %tmm3");
+        } else {
+            const float* const below = start + k_tile * start_stride;
+            const index_t bytes = start_stride * 4;
+            asm volatile("tileloadd (%0,%1,1), %%tmm0" : : "r"(start), "r"(bytes) : "memory");
+            if constexpr (Columns == 2) asm volatile("tileloadd (%0,%1,1), %%tmm1" : : "r"(start + k_tile), "r"(bytes) : "memory");
+            if constexpr (Rows == 2) {
+                asm volatile("tileloadd (%0,%1,1), %%tmm2" : : "r"(below), "r"(bytes) : "memory");
+                if constexpr (Columns == 2) asm volatile("tileloadd (%0,%1,1), %%tmm3" : : "r"(below + k_tile), "r"(bytes) : "memory");
+            }
+        }
+        const index_t b_stride = ldb * 4, c_stride = stride * 4;
         const float* const end = a + lanes * rows;
         for (; a < end; a += k_tile * rows, b += k_tile * ldb, next.at += k_tile * next.step) {
             for (index_t line = 0; line < k_tile * next.step; line += 64) __builtin_prefetch(next.at + line, 0, 2);
@@ -107,13 +136,12 @@ private:
                 if constexpr (Columns == 2) asm volatile("tdpbf16ps %tmm7, %tmm5, %tmm3");
             }
         }
-        constexpr index_t k_stride = k_gemm_columns * 4;
-        asm volatile("tilestored %%tmm0, (%0,%1,1)" : : "r"(sums), "r"(k_stride) : "memory");
-        if constexpr (Columns == 2) asm volatile("tilestored %%tmm1, (%0,%1,1)" : : "r"(sums + k_tile), "r"(k_stride) : "memory");
+        asm volatile("tilestored %%tmm0, (%0,%1,1)" : : "r"(sums), "r"(c_stride) : "memory");
+        if constexpr (Columns == 2) asm volatile("tilestored %%tmm1, (%0,%1,1)" : : "r"(sums + k_tile), "r"(c_stride) : "memory");
         if constexpr (Rows == 2) {
-            float* const below = sums + k_tile * k_gemm_columns;
-            asm volatile("tilestored %%tmm2, (%0,%1,1)" : : "r"(below), "r"(k_stride) : "memory");
-            if constexpr (Columns == 2) asm volatile("tilestored %%tmm3, (%0,%1,1)" : : "r"(below + k_tile), "r"(k_stride) : "memory");
+            float* const below = sums + k_tile * stride;
+            asm volatile("tilestored %%tmm2, (%0,%1,1)" : : "r"(below), "r"(c_stride) : "memory");
+            if constexpr (Columns == 2) asm volatile("tilestored %%tmm3, (%0,%1,1)" : : "r"(below + k_tile), "r"(c_stride) : "memory");
         }
     }
 
