@@ -83,6 +83,7 @@ def pairs():
     add("Operators that stream memory", PYTORCH_OPS, "bench_cross_entropy", ["cross_entropy/5280/260", "cross_entropy/2656/65540"])
     add("Operators that stream memory", PYTORCH_OPS, "bench_adamw", [f"adamw_update/{1 << 24}"])
     add("k-mer encoding of barcodes, k", TOKENIZERS, "bench_kmer", ["kmer_encode/4", "kmer_encode/8"], lambda n: n.replace("/", "/k:") + "/threads:0")
+    add("Metadata, rows a second", "metadata_csv.py", "bench_csv", ["typed_metadata/all_columns"])
     return out
 
 
