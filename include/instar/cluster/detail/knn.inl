@@ -58,7 +58,7 @@ INSTAR_ALWAYS_INLINE f64 knn_rounded(f64 x) {
 /// packed_columns; columns is a multiple of k_gemm_columns.
 inline void knn_products(float* c, index_t ldc, index_t rows, index_t columns, index_t depth, const float* a,
                          const float* b, index_t packed_columns) {
-    using tiles = detail::gemm_tiles<gemm_float_input, std::make_integer_sequence<int, k_gemm_rows>>;
+    using panels = gemm_panels<gemm_float_input>;
     const index_t step = detail::gemm_block_depth<gemm_float_input>(depth), n_panels = (rows + k_gemm_rows - 1) / k_gemm_rows;
     index_t p0 = 0;
     do {  // once for depth 0, which gives zeros
@@ -66,8 +66,9 @@ inline void knn_products(float* c, index_t ldc, index_t rows, index_t columns, i
         for (index_t j = 0; j < columns; j += k_gemm_columns) {
             for (index_t q = 0; q < n_panels; ++q) {
                 const index_t r0 = gemm_panel(rows, q, n_panels), r1 = gemm_panel(rows, q + 1, n_panels);
-                tiles::table[r1 - r0 - 1][1](n, a + p0 * rows + r0 * n, b + p0 * packed_columns + j * n, k_gemm_columns,
-                                             c + r0 * ldc + j, ldc, k_gemm_columns, p0 > 0, nullptr);
+                const float* const panel = b + p0 * packed_columns + j * n;
+                panels::multiply(r1 - r0, n, a + p0 * rows + r0 * n, panel, k_gemm_columns, c + r0 * ldc + j, ldc, k_gemm_columns, p0 > 0, nullptr,
+                                 gemm_next_panel<panels::k_ahead_tiles>(panel, n, q, j + k_gemm_columns < columns));
             }
         }
         p0 = p1;

@@ -292,6 +292,14 @@ struct gemm_ahead {
     const char* at;
     index_t step;
 };
+/// The panel of op(b) after b's, of `lanes` too, in `Tiles` parts, the q-th of them; or nothing new when it is not `there`. It comes from
+/// the third level or memory, and only its first tile would wait for it: 5 % of the time.
+template <index_t Tiles>
+INSTAR_ALWAYS_INLINE gemm_ahead gemm_next_panel(const float* b, index_t lanes, index_t q, bool there) {
+    constexpr index_t k_step = k_gemm_columns * 4 / Tiles;
+    if (!there || q >= Tiles) return {reinterpret_cast<const char*>(b), 0};
+    return {reinterpret_cast<const char*>(b + k_gemm_columns * lanes) + q * lanes * k_step, k_step};
+}
 
 /// c[Rows, columns] (+)= a · b (+ bias) over k lanes of depths. a: [k][Rows] packed; b: rows of Vectors · k_lanes, ldb apart;
 /// columns ≤ Vectors · k_lanes, and more than one vector less unless tiles have one width. next: the panel that follows, asked for while
@@ -438,11 +446,7 @@ inline void gemm_compute(const gemm_problem& g, const gemm_part& part, float* a_
             for (index_t q = 0; q < n_panels; ++q) {
                 const index_t r0 = panels::first_row(rows, q, n_panels), r1 = panels::first_row(rows, q + 1, n_panels);
                 float* c = g.c + (part.i0 + r0) * g.ldc + j;
-                // op(b)'s next panel comes from the third level or memory, and only its first tile would wait for it: 5 % of the time.
-                const bool ask = part.packed_b != nullptr && q < panels::k_ahead_tiles && j + k_gemm_columns < part.j1;
-                constexpr index_t k_step = k_gemm_columns * 4 / panels::k_ahead_tiles;
-                const gemm_ahead next = ask ? gemm_ahead{reinterpret_cast<const char*>(b + k_gemm_columns * lanes) + q * lanes * k_step, k_step}
-                                            : gemm_ahead{reinterpret_cast<const char*>(b), 0};
+                const auto next = gemm_next_panel<panels::k_ahead_tiles>(b, lanes, q, part.packed_b != nullptr && j + k_gemm_columns < part.j1);
                 panels::multiply(r1 - r0, lanes, a_scratch + r0 * lanes, b, ldb, c, g.ldc, columns, accumulate, bias, next);
                 if (last && g.activation != nullptr) {  // while the tile is in the first-level cache
                     float* y = g.activation + (part.i0 + r0) * g.ld_activation + j;
