@@ -5,6 +5,7 @@
 #     scripts/gpu.sh test           tests/gpu
 #     scripts/gpu.sh sanitize       compute-sanitizer, memcheck and racecheck, on the same tests at small sizes
 #     scripts/gpu.sh bench [NAME…]  benchmarks/gpu, all or those named (gemm, bert, …)
+#     scripts/gpu.sh ladders        kernels_cuda: each step of docs/kernels checked and timed, into build/gpu/ladders
 #     scripts/gpu.sh peer [NAME…]   the same works in PyTorch, by PYTHON=python-with-torch
 #     scripts/gpu.sh report [PATH]  PATH.md and PATH.json (default docs/benchmarks/h100) from what was measured
 #     scripts/gpu.sh all            all of that
@@ -15,10 +16,10 @@ set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"
 
-usage() { sed -n '2,13s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,14s/^# \{0,1\}//p' "$0"; }
 command=${1-}
 case $command in
-build | test | sanitize | bench | peer | report | all) shift ;;
+build | test | sanitize | bench | ladders | peer | report | all) shift ;;
 -h | --help)
     usage
     exit 0
@@ -63,19 +64,19 @@ command -v nvidia-smi >/dev/null || no_gpu "nvidia-smi is not there"
 capability=$(smi compute_cap 2>/dev/null | head -n 1) || no_gpu "nvidia-smi finds none"
 [[ $capability =~ ^[0-9]+\.[0-9]+$ ]] || no_gpu "nvidia-smi finds none"
 if [[ -d /usr/local/cuda/bin ]]; then PATH=$PATH:/usr/local/cuda/bin; fi
-mkdir -p "$folder/bench" "$folder/peer" "$folder/facts"
+mkdir -p "$folder/bench" "$folder/ladders" "$folder/peer" "$folder/facts"
 
 do_build() {
     command -v nvcc >/dev/null || die "a GPU is here, but no nvcc: install the CUDA toolkit"
-    require "${build_packages[@]}" "doctest-dev header doctest/doctest.h" "libbenchmark-dev header benchmark/benchmark.h"
+    require "${build_packages[@]}" "doctest-dev header doctest/doctest.h" "libbenchmark-dev header benchmark/benchmark.h" "libcli11-dev header CLI/CLI.hpp"
     local arch=${capability/./}
     # Hopper's own instructions are in 90a alone.
     [[ $arch == 90 ]] && arch=90a
     say "Building for sm_$arch ($(smi name))"
-    cmake --preset cuda -B "$folder" -DCMAKE_CUDA_ARCHITECTURES="$arch-real" -DINSTAR_BUILD_EXAMPLES=OFF -DINSTAR_TEST_LABELS=none \
+    cmake --preset cuda -B "$folder" -DCMAKE_CUDA_ARCHITECTURES="$arch-real" -DINSTAR_BUILD_EXAMPLES=ON -DINSTAR_EXAMPLES=kernels_cuda -DINSTAR_TEST_LABELS=none \
         -DINSTAR_TEST_HEADERS=OFF -DINSTAR_TEST_CONSUMERS=OFF -DINSTAR_INSTALL=OFF >"$folder/build.log"
     local status=0
-    limited cmake --build "$folder" -j "$jobs" --target instar_test_gpu instar_test_no_device gpu_benchmarks >>"$folder/build.log" 2>&1 || status=$?
+    limited cmake --build "$folder" -j "$jobs" --target instar_test_gpu instar_test_no_device gpu_benchmarks kernels_cuda >>"$folder/build.log" 2>&1 || status=$?
     ((status != 124)) || out_of_time build
     ((status == 0)) || {
         tail -n 40 "$folder/build.log" >&2
@@ -111,6 +112,9 @@ do_sanitize() {
         # The misuse tests fail calls on purpose, so calls that fail are not what is looked for.
         INSTAR_GPU_SMALL=1 limited compute-sanitizer --tool "$tool" --report-api-errors no --error-exitcode 9 "$tests" \
             >"$folder/$tool.log" 2>&1 || status=$?
+        if ((status == 0)); then  # the ladders have what no operator has: cp.async
+            limited compute-sanitizer --tool "$tool" --error-exitcode 9 "$folder/examples/kernels_cuda" --check gemm --n 136 >>"$folder/$tool.log" 2>&1 || status=$?
+        fi
         tail -n 3 "$folder/$tool.log"
         ((status != 124)) || out_of_time sanitize
         if ((status == 0)); then
@@ -161,6 +165,25 @@ do_bench() {
     ((n_failed == 0))
 }
 
+do_ladders() {
+    built
+    local name status n_failed=0
+    for name in gemm layer_norm attention; do
+        [[ ! $folder/ladders/$name.txt -nt $folder/examples/kernels_cuda ]] || continue
+        status=0
+        limited "$folder/examples/kernels_cuda" "$name" >"$folder/ladders/$name.part" || status=$?
+        ((status != 124)) || out_of_time ladders
+        cat "$folder/ladders/$name.part"
+        if ((status == 0)); then
+            mv "$folder/ladders/$name.part" "$folder/ladders/$name.txt"
+        else
+            say "the ladder $name ended with status $status"
+            n_failed=$((n_failed + 1))
+        fi
+    done
+    ((n_failed == 0))
+}
+
 do_peer() {
     local name status n_failed=0 list
     if [[ -z ${PYTHON-} ]]; then
@@ -202,7 +225,7 @@ if [[ $command == all ]]; then
     failed=()
     deadline=$((SECONDS + ${INSTAR_GPU_SECONDS:-86400}))
     do_build
-    for step in test sanitize bench peer; do
+    for step in test sanitize bench ladders peer; do
         ("do_$step") || failed+=("$step")
     done
     do_report "$@"

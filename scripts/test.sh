@@ -7,7 +7,7 @@
 #   dev       g++, AddressSanitizer and UndefinedBehaviorSanitizer: unit, grad, golden, emulated
 #   release   g++ -O3 -Werror: unit, grad, golden, headers, consumers, examples (also on the emulated device), and the compile-time budget
 #   clang     clang++-19 -Werror: all headers in one file, unit, fuzz targets for some seconds each
-#   cuda      nvcc for sm_80 and sm_90a: operators, consumer, GPU tests (skipped where there is no GPU)
+#   cuda      nvcc for sm_80 and sm_90a: operators, the GPU's ladders, consumer, GPU tests (skipped where there is no GPU)
 #
 # Installs what is missing (see common.sh). INSTAR_DATA names the folder of real data; tests that need it say so without it.
 # Each part's log is build/test_<part>.log. The last line is "N passed, N failed, N skipped".
@@ -138,7 +138,7 @@ else
     if ! command -v nvcc >/dev/null && [[ ! -x /usr/local/cuda/bin/nvcc ]]; then
         say "no nvcc on this machine: CUDA sources are not compiled, the emulated tests above ran every kernel"
         note skipped cuda "no nvcc"
-    elif run cuda.configure cmake --preset cuda -DINSTAR_BUILD_EXAMPLES=OFF -DINSTAR_BUILD_BENCHMARKS=OFF -DINSTAR_TEST_LABELS=none \
+    elif run cuda.configure cmake --preset cuda -DINSTAR_BUILD_EXAMPLES=ON -DINSTAR_EXAMPLES=kernels_cuda -DINSTAR_BUILD_BENCHMARKS=OFF -DINSTAR_TEST_LABELS=none \
         -DINSTAR_TEST_HEADERS=OFF; then
         run cuda.build build build/cuda all || true
         tests cuda.test build/cuda -R 'cuda|gpu|install'

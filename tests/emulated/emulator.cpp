@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include "instar/cuda/async_copy.cuh"
 #include "instar/cuda/launch.cuh"
 #include "instar/cuda/mma.cuh"
 #include "instar/cuda/vector.cuh"
@@ -395,6 +396,135 @@ TEST_CASE("emulator catches tensor-core operations that a device would not survi
     }), "mma.sync outside a kernel"));
 }
 
+namespace {
+
+// y = x reversed in packs of four, through two stages of shared memory: the next 128 floats are on their way while these are written out.
+// What lies past n arrives as zeros.
+__global__ void reverse_packs(float* y, const float* x, int n, int rounds) {
+    shared_memory memory;
+    const shared_array<float> tile = memory.take<float>(2 * 128);
+    const auto begin = [&](int round) {
+        const int first = round * 128 + 4 * thread_x(), left = n - first;
+        if (round < rounds) copy_async(tile, round % 2 * 128 + 4 * thread_x(), left > 0 ? x + first : x, left < 0 ? 0 : left < 4 ? left : 4);
+        commit_group();
+    };
+    begin(0);
+    for (int round = 0; round < rounds; ++round) {
+        begin(round + 1);
+        wait_group<1>();
+        __syncthreads();
+        float v[4];
+        load_shared(v, tile, round % 2 * 128 + 4 * (31 - thread_x()));
+        store<4>(y + round * 128 + 4 * thread_x(), v);
+        __syncthreads();
+    }
+}
+
+enum class misstep { none, no_wait, no_commit, too_early, no_barrier, still_read, written, left_behind, crooked_source, crooked_target, outside, too_many };
+
+// A copy of 64 floats by sixteen threads, read by their mirror images, with one step wrong. Two warps, so that lane 31 and lane 32 need a barrier.
+__global__ void copy_wrongly(float* y, const float* x, misstep wrong) {
+    INSTAR_SHARED_ARRAY(float, tile, 256);
+    const int t = thread_x(), place = 4 * t;
+    if (wrong == misstep::still_read) {
+        tile[t] = 0.0f;
+        __syncthreads();
+        y[t] = tile[(t + 4) % 64];
+    }
+    copy_async(tile, wrong == misstep::crooked_target ? place + 2 : wrong == misstep::outside ? place + 4 : place,
+               wrong == misstep::crooked_source ? x + place + 1 : x + place, wrong == misstep::too_many ? 5 : 4);
+    if (wrong != misstep::no_commit) commit_group();
+    if (wrong == misstep::left_behind) return;
+    if (wrong == misstep::written) tile[place] = 1.0f;
+    if (wrong == misstep::too_early) y[t] = tile[place];
+    if (wrong != misstep::no_wait) wait_group<0>();
+    if (wrong != misstep::no_barrier) __syncthreads();
+    y[t] = tile[4 * (63 - t)];
+    wait_group<0>();
+}
+
+}  // namespace
+
+TEST_CASE("emulator's asynchronous copies arrive when their thread has waited, with zeros where nothing is") {
+    for (const std::uint64_t seed : {0u, 1u, 2u}) {
+        cuda_context ctx(0, {.order = seed == 0 ? emulator::thread_order::fixed : emulator::thread_order::shuffled, .seed = seed});
+        const auto x = test::random_tensor<float, 1>({350}, 1);
+        tensor<float, 1> y({3 * 128});
+        launch(ctx, "reverse", reverse_packs, {1}, {32}, shared_bytes<float>(2 * 128), y.data(), x.data(), 350, 3);
+        bool right = true;
+        for (index_t i = 0; i < 384; ++i) {
+            const index_t from = i / 128 * 128 + (31 - i % 128 / 4) * 4 + i % 4;
+            right = right && y(i) == (from < 350 ? x(from) : 0.0f);
+        }
+        CHECK(right);
+    }
+}
+
+TEST_CASE("emulator's asynchronous copies come at the wait and not before, and never two to one place") {
+    cuda_context ctx;
+    const auto kernel = +[](float* y, float* x) {
+        INSTAR_SHARED_ARRAY(float, tile, 4);
+        copy_async(tile, 0, x);
+        commit_group();
+        copy_async(tile, 0, x, 0);  // two copies to one place: nobody knows which comes last
+        y[0] = 1.0f;
+    };
+    tensor<float, 1> x({4}), y({1});
+    CHECK(contains(error_of(ctx, [&] { launch(ctx, "twice", kernel, {1}, {1}, 0, y.data(), x.data()); }), "twice: block (0, 0, 0), thread (0, 0, 0): race: write of what an asynchronous copy writes, element 0"));
+    // Without checks of shared memory the bytes still come at the wait, not before.
+    cuda_context unchecked(0, {.check_shared = false});
+    const auto stale = +[](float* out, const float* from) {
+        INSTAR_SHARED_ARRAY(float, tile, 4);
+        tile[0] = -1.0f;
+        copy_async(tile, 0, from);
+        wait_group<0>();  // not committed: not waited for
+        out[0] = tile[0];
+        commit_group();
+        out[1] = tile[0];
+        wait_group<1>();
+        out[2] = tile[0];
+        wait_group<0>();
+        out[3] = tile[0];
+    };
+    x(0) = 5.0f;
+    tensor<float, 1> seen({4});
+    launch(unchecked, "stale", stale, {1}, {1}, 0, seen.data(), x.data());
+    CHECK(seen(0) == -1.0f);
+    CHECK(seen(1) == -1.0f);
+    CHECK(seen(2) == -1.0f);
+    CHECK(seen(3) == 5.0f);
+}
+
+TEST_CASE("emulator catches asynchronous copies that are used too early, from a wrong place or not at all") {
+    const auto x = test::random_tensor<float, 1>({260}, 1);
+    tensor<float, 1> y({64});
+    const auto error = [&](misstep wrong, std::uint64_t seed) {
+        cuda_context ctx(0, {.order = seed == 0 ? emulator::thread_order::fixed : emulator::thread_order::shuffled, .seed = seed});
+        return error_of(ctx, [&] { launch(ctx, "copy", copy_wrongly, {1}, {64}, 0, y.data(), x.data(), wrong); });
+    };
+    CHECK(error(misstep::none, 0) == "");
+    CHECK(y(0) == x(252));
+    CHECK(y(63) == x(0));
+    CHECK(contains(error(misstep::too_early, 0), "copy: block (0, 0, 0), thread (0, 0, 0): race: read of what an asynchronous copy writes, element 0 of a shared array of 256 "
+                                                 "float32, the other is thread (0, 0, 0), at emulator.cpp:"));
+    for (const std::uint64_t seed : {0u, 1u, 2u, 3u}) {
+        CAPTURE(seed);
+        CHECK(contains(error(misstep::no_wait, seed), "race: read of what an asynchronous copy writes"));
+        CHECK(contains(error(misstep::no_commit, seed), "race: read of what an asynchronous copy writes"));
+        const std::string no_barrier = error(misstep::no_barrier, seed);  // whoever reads first finds nothing, the copy, or another's write
+        CHECK((no_barrier.find("race: ") != std::string::npos || no_barrier.find("uninitialised read") != std::string::npos));
+        CHECK(contains(error(misstep::still_read, seed), "race: "));
+    }
+    CHECK(contains(error(misstep::still_read, 0), "race: write of what another thread reads"));
+    CHECK(contains(error(misstep::written, 0), "race: write of what an asynchronous copy writes"));
+    CHECK(contains(error(misstep::left_behind, 0), "the thread exits without having waited for its asynchronous copies (1)"));
+    CHECK(contains(error(misstep::crooked_source, 0), "misaligned access of 16 bytes, at emulator.cpp:"));
+    CHECK(contains(error(misstep::crooked_target, 0), "misaligned access of 16 bytes, element 2 of a shared array of 256 float32, at emulator.cpp:"));
+    CHECK(contains(error(misstep::outside, 0), "index 256 is outside a shared array of 256 float32, at emulator.cpp:"));
+    CHECK(contains(error(misstep::too_many, 0), "cp.async of 5 elements, expected 0 to 4"));
+    CHECK(test::error_text<device_error>([] { wait_group<0>(); }) == "emulator: cp.async.wait_group outside a kernel");
+}
+
 TEST_CASE("emulator's atomics add up, in shared and in global memory") {
     cuda_context ctx(0, {.order = emulator::thread_order::shuffled});
     const auto kernel = +[](int* histogram, int* largest, const int* x, int n) {
@@ -449,6 +579,18 @@ TEST_CASE("emulator faults on a misaligned vector access") {
     launch(ctx, "aligned", kernel, {1}, {1}, 0, y.data() + 4, x.data());
     CHECK(y(7) == 2.0f);
     CHECK(contains(error_of(ctx, [&] { launch(ctx, "k", kernel, {1}, {1}, 0, y.data(), x.data() + 1); }), "misaligned access of 16 bytes"));
+    const auto shared = +[](float* out, int from, int to) {
+        INSTAR_SHARED_ARRAY(float, tile, 16);
+        float v[8] = {0.0f, 1.0f, 2.0f, 3.0f, 4.0f, 5.0f, 6.0f, 7.0f};
+        store_shared(tile, to, v);
+        load_shared(v, tile, from);
+        store<8>(out, v);
+    };
+    launch(ctx, "shared", shared, {1}, {1}, 0, y.data(), 8, 8);
+    CHECK(y(7) == 7.0f);
+    CHECK(contains(error_of(ctx, [&] { launch(ctx, "k", shared, {1}, {1}, 0, y.data(), 2, 0); }), "misaligned access of 16 bytes, at emulator.cpp:"));
+    CHECK(contains(error_of(ctx, [&] { launch(ctx, "k", shared, {1}, {1}, 0, y.data(), 0, 2); }), "misaligned access of 16 bytes, at emulator.cpp:"));
+    CHECK(contains(error_of(ctx, [&] { launch(ctx, "k", shared, {1}, {1}, 0, y.data(), 4, 0); }), "uninitialised read, element 8"));
 }
 
 TEST_CASE("emulator refuses what has no kernel around it") {

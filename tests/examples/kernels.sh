@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # kernels: every rung of every ladder gives the right result, at sizes that fit its tiles and at sizes that do not.
 #
-#     tests/examples/kernels.sh PATH/TO/kernels
+#     tests/examples/kernels.sh PATH/TO/kernels [PATH/TO/kernels_emulated]      the ladders of a GPU, on the emulated device
 set -uo pipefail
 
 # shellcheck source=tests/support/checks.sh
-source "$(dirname "$0")/../support/checks.sh" "$1"
+source "$(dirname "$0")/../support/checks.sh" "$@"
 
 ladder() {  # ladder NUMBER_OF_RUNGS ARGUMENT…: exits 0, and each of so many rungs says yes
     local rungs=$1
@@ -27,4 +27,19 @@ check "ward 1" ladder 6 ward --n 1 --large 0
 check "ward 2, 3" ladder 10 ward --n 2 --large 3
 check "ward 150, 700" ladder 10 ward --n 150 --large 700
 check "refuses --n 0" bash -c "! '$program' gemm --n 0"
+
+if [[ -n $emulated ]]; then
+    program=$emulated
+    for n in 8 72 136 264; do
+        check "emulated gemm $n" ladder 8 gemm --n "$n"
+    done
+    for n in 1 37; do
+        check "emulated layer_norm $n" ladder 4 layer_norm --rows "$n"
+    done
+    for n in 8 72 136 264; do
+        check "emulated attention $n" ladder 4 attention --n "$n"
+    done
+    check "  says that nothing is timed" bash -c "'$program' layer_norm --rows 9 | grep -q 'nothing is timed'"
+    check "emulated refuses --n 12" bash -c "! '$program' gemm --n 12"
+fi
 exit $failed

@@ -5,7 +5,7 @@
 // written differently for both: shared memory.
 //
 //     __global__ void kernel(float* y, int n) {
-//         INSTAR_SHARED_ARRAY(float, sums, 8);                    // static: __shared__ float sums[8]
+//         INSTAR_SHARED_ARRAY(float, sums, 8);                    // static: __shared__ float sums[8], aligned to 16 bytes
 //         cuda::shared_memory memory;
 //         auto tile = memory.take<float>(64 * 65);                // dynamic: shared_array<float>, a float* on the device
 //         tile[threadIdx.x] = …;
@@ -47,7 +47,7 @@
 #include <cuda_runtime.h>
 
 #define INSTAR_UNROLL _Pragma("unroll")
-#define INSTAR_SHARED_ARRAY(T, name, n) __shared__ T name[n]
+#define INSTAR_SHARED_ARRAY(T, name, n) __shared__ __align__(16) T name[n]
 
 namespace instar::cuda {
 

@@ -99,6 +99,45 @@ __device__ __forceinline__ void move(V* to, const V* from) {
     }
 }
 
+// Floats of shared memory in packs of four; offset is a multiple of four.
+#if defined(__CUDACC__)
+
+template <int W>
+__device__ __forceinline__ void load_shared(float (&to)[W], shared_array<float> tile, int offset) {
+    static_assert(W % 4 == 0);
+    INSTAR_UNROLL
+    for (int i = 0; i < W; i += 4) {
+        const float4 pack = *reinterpret_cast<const float4*>(tile + offset + i);
+        to[i] = pack.x;
+        to[i + 1] = pack.y;
+        to[i + 2] = pack.z;
+        to[i + 3] = pack.w;
+    }
+}
+template <int W>
+__device__ __forceinline__ void store_shared(shared_array<float> tile, int offset, const float (&from)[W]) {
+    static_assert(W % 4 == 0);
+    INSTAR_UNROLL
+    for (int i = 0; i < W; i += 4) *reinterpret_cast<float4*>(tile + offset + i) = make_float4(from[i], from[i + 1], from[i + 2], from[i + 3]);
+}
+
+#else
+
+template <int W>
+void load_shared(float (&to)[W], shared_array<float> tile, int offset, const std::source_location where = std::source_location::current()) {
+    static_assert(W % 4 == 0);
+    if (offset % 4 != 0) emulator::this_block("a vector access").fail("misaligned access of 16 bytes, at " + emulator::block_runner::at(where));
+    for (int i = 0; i < W; ++i) to[i] = tile[{offset + i, where}];
+}
+template <int W>
+void store_shared(shared_array<float> tile, int offset, const float (&from)[W], const std::source_location where = std::source_location::current()) {
+    static_assert(W % 4 == 0);
+    if (offset % 4 != 0) emulator::this_block("a vector access").fail("misaligned access of 16 bytes, at " + emulator::block_runner::at(where));
+    for (int i = 0; i < W; ++i) tile[{offset + i, where}] = from[i];
+}
+
+#endif
+
 /// Threads of a block that walks over a flat range, one pack each.
 inline constexpr int k_flat_threads = 256;
 

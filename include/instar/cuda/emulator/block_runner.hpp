@@ -211,14 +211,35 @@ public:
     shared_state& shared() noexcept { return shared_; }
     void note_access(shared_record& record, std::size_t i, access kind, const location& where) {
         if (!options_.check_shared) return;
-        const auto w = static_cast<std::uint16_t>(current_ / 32);
-        const access_time now{first_epoch_, block_epoch_, warps_[w].epoch, w, static_cast<std::uint16_t>(current_ % 32)};
         std::int64_t other = -1;
-        const char* wrong = record.note(i, kind, now, other);
+        const char* wrong = record.note(i, kind, now(), other);
         if (wrong == nullptr) return;
         std::string message = std::string(wrong) + ", element " + std::to_string(i) + " of a " + record.describe();
         if (other >= 0) message += ", the other is " + thread_name(static_cast<int>(other));
         fail(message + ", at " + at(where));
+    }
+
+    // Asynchronous copies (cuda/async_copy.cuh). The bytes are taken when the copy begins and are in shared memory when its thread
+    // has waited for the group; in between nobody may touch the elements. A device may do it at any time between the two.
+    static constexpr std::size_t k_copy_bytes = 16;
+    using copy_bytes = std::array<std::byte, k_copy_bytes>;
+
+    void begin_copy(shared_record& record, std::size_t first, const copy_bytes& bytes, const location& where) {
+        for (std::size_t i = 0; i < k_copy_bytes / record.element_bytes(); ++i) note_access(record, first + i, access::copy, where);
+        thread& self = *threads_[index(current_)];
+        self.copies.push_back({&record, first, self.n_groups, bytes});
+    }
+    void commit_group() { ++threads_[index(current_)]->n_groups; }
+    /// Copies arrive, but for those of the thread's last `n_pending` groups, and those that it has not committed.
+    void wait_group(std::uint32_t n_pending) {
+        thread& self = *threads_[index(current_)];
+        auto arrived = self.copies.begin();
+        for (; arrived != self.copies.end() && arrived->group + n_pending < self.n_groups; ++arrived) {
+            shared_record& record = *arrived->record;
+            std::memcpy(record.element(arrived->first), arrived->bytes.data(), k_copy_bytes);
+            for (std::size_t i = 0; i < k_copy_bytes / record.element_bytes(); ++i) record.note_arrival(arrived->first + i, now());
+        }
+        self.copies.erase(self.copies.begin(), arrived);
     }
 
     /// Ends the launch: the message gets block and thread in front.
@@ -239,12 +260,20 @@ private:
 
     enum class waiting { no, block, warp, done };
 
+    struct copy_in_flight {
+        shared_record* record;
+        std::size_t first;  ///< element
+        std::uint32_t group;
+        copy_bytes bytes;
+    };
     struct thread {
         fiber f;
         waiting waits = waiting::no;
         location where{};
         extent3 position{};
         bool started = false;
+        std::vector<copy_in_flight> copies;  ///< in the order in which they began
+        std::uint32_t n_groups = 0;          ///< that the thread has committed
         thread(std::size_t stack_bytes, fiber::function run, void* runner, std::size_t i) : f(stack_bytes, run, runner, i) {}
     };
     /// The kernel-visible variables of this host thread, for the time of a launch.
@@ -272,6 +301,8 @@ private:
             thread& each = *threads_[index(t)];
             each.waits = waiting::no;
             each.started = false;
+            each.copies.clear();
+            each.n_groups = 0;
             const auto u = static_cast<unsigned>(t);
             each.position = {u % block_dim_.x, u / block_dim_.x % block_dim_.y, u / block_dim_.x / block_dim_.y};
             make_ready(t);
@@ -316,8 +347,12 @@ private:
         return &self.main_;
     }
 
-    /// A thread that ends while others of its block wait for it is the other half of a divergent barrier.
+    /// A thread that ends while others of its block wait for it is the other half of a divergent barrier. One that leaves copies
+    /// behind has forgotten to wait for them.
     void check_exit() {
+        if (const std::size_t n = threads_[index(current_)]->copies.size(); n > 0) {
+            fail("the thread exits without having waited for its asynchronous copies (" + std::to_string(n) + ")");
+        }
         if (n_at_barrier_ > 0) {
             fail("divergent barrier: the thread exits while " + std::to_string(n_at_barrier_) + " threads wait at " + at(barrier_where_));
         }
@@ -361,6 +396,11 @@ private:
         }
         if (cancelling_) throw block_cancelled{};
         threadIdx = me.position;
+    }
+
+    access_time now() const {
+        const auto w = static_cast<std::uint16_t>(current_ / 32);
+        return {first_epoch_, block_epoch_, warps_[w].epoch, w, static_cast<std::uint16_t>(current_ % 32)};
     }
 
     std::uint32_t random_below(std::uint32_t n) { return random_.below(random_index_++, n); }

@@ -105,12 +105,26 @@ public:
 
     shared_element<T> operator[](const located_index& i) const {
         const index_t place = offset_ + i.value;
-        if (record_ == nullptr || place < 0 || place >= static_cast<index_t>(record_->size())) out_of_range(place, i.where);
+        check_range(place, i.where);
         return {record_, static_cast<std::size_t>(place), i.where};
     }
     shared_array operator+(index_t offset) const { return {record_, offset_ + offset}; }
 
+    /// Sixteen bytes begin their way to the elements from i on: cuda/async_copy.cuh.
+    void begin_copy(const located_index& i, const emulator::block_runner::copy_bytes& bytes) const {
+        constexpr index_t n = sizeof(bytes) / sizeof(T);
+        const index_t first = offset_ + i.value;
+        check_range(first, i.where);
+        check_range(first + n - 1, i.where);
+        auto& block = emulator::this_block("cp.async");
+        if (first % n != 0) block.fail("misaligned access of 16 bytes, element " + std::to_string(first) + " of a " + record_->describe() + ", at " + block.at(i.where));
+        block.begin_copy(*record_, static_cast<std::size_t>(first), bytes, i.where);
+    }
+
 private:
+    void check_range(index_t place, const std::source_location& where) const {
+        if (record_ == nullptr || place < 0 || place >= static_cast<index_t>(record_->size())) out_of_range(place, where);
+    }
     [[noreturn]] void out_of_range(index_t place, const std::source_location& where) const {
         const auto& block = emulator::this_block("shared memory");
         block.fail("index " + std::to_string(place) + " is outside " +

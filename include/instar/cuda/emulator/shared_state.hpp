@@ -6,6 +6,9 @@
 // Two accesses of one element by different threads, at least one of them a write, race when nothing orders them: no
 // __syncthreads between them, and, for threads of one warp, no __syncwarp either. Which one happens first in the emulator
 // does not matter: both orders are seen.
+//
+// An asynchronous copy (cuda/async_copy.cuh) writes from the moment it begins until its thread waits for it: whoever touches
+// its elements in between races with it, that thread included.
 
 #include <cstddef>
 #include <cstdint>
@@ -26,7 +29,7 @@ struct access_time {
     std::uint16_t lane;
 };
 
-enum class access { read, write, atomic };
+enum class access { read, write, atomic, copy };  // copy: an asynchronous one begins
 
 /// One shared array of the block: its bytes and one cell of history an element.
 class shared_record {
@@ -46,7 +49,10 @@ public:
         const bool same_epoch_write = c.write_epoch == now.block_epoch;
         other = -1;
         if (c.write_epoch < now.first_epoch) {
-            if (kind != access::write) return "uninitialised read";
+            if (kind == access::read || kind == access::atomic) return "uninitialised read";
+        } else if (c.in_flight) {
+            other = thread_of(c.writer_warp, c.writer_lane);
+            return kind == access::read ? "race: read of what an asynchronous copy writes" : "race: write of what an asynchronous copy writes";
         } else if (same_epoch_write && !(kind == access::atomic && c.written_by_atomic)) {
             if (!ordered(c.writer_warp, c.writer_lane, c.write_warp_epoch, now)) {
                 other = thread_of(c.writer_warp, c.writer_lane);
@@ -63,6 +69,7 @@ public:
             c.writer_warp = now.warp;
             c.writer_lane = now.lane;
             c.written_by_atomic = kind == access::atomic;
+            c.in_flight = kind == access::copy;
             return nullptr;
         }
         if (c.read_epoch != now.block_epoch) {
@@ -80,6 +87,14 @@ public:
         return nullptr;
     }
 
+    /// The copy into element i has arrived: a write of its thread now.
+    void note_arrival(std::size_t i, const access_time& now) {
+        cell& c = cells_[i];
+        c.in_flight = false;
+        c.write_epoch = now.block_epoch;
+        c.write_warp_epoch = now.warp_epoch;
+    }
+
 private:
     static constexpr std::uint32_t k_never = 0;  // epochs start at 1
     static constexpr std::uint16_t k_several = 0xffff;
@@ -94,6 +109,7 @@ private:
         std::uint16_t reader_warp = 0;
         std::uint16_t reader_lane = 0;
         bool written_by_atomic = false;
+        bool in_flight = false;  ///< by an asynchronous copy that the writer has not waited for
     };
 
     /// An earlier access of this barrier interval by (warp, lane) comes before the one now: the same thread's own, or one of
