@@ -89,6 +89,56 @@ TEST_CASE("linear: float against the reference, any shape, any number of threads
     }
 }
 
+TEST_CASE("linear: weights that the context holds are packed once, and give the same bits") {
+    const index_t shapes[][3] = {{1, 1, 1}, {1, 768, 700}, {40, 300, 520}, {300, 48, 96}, {600, 2000, 130}, {270, 40, 5000}};
+    for (const simd::level l : {simd::level::base, simd::level::v3, simd::level::v4}) {
+        if (!simd::supports(l)) continue;
+        const simd::scoped_level scope(l);
+        for (const bool bf16 : {false, true}) {
+            for (const auto& s : shapes) {
+                CAPTURE(s[0]);
+                CAPTURE(s[1]);
+                CAPTURE(bf16);
+                const auto x = test::random_tensor<float, 2>({s[0], s[1]}, 1), other = test::random_tensor<float, 2>({s[0] + 300, s[1]}, 5);
+                auto weight = test::random_tensor<float, 2>({s[2], s[1]}, 2);
+                const auto bias = test::random_tensor<float, 1>({s[2]}, 3);
+                tensor<float, 2> expected({s[0], s[2]}), y({s[0], s[2]}), pre({s[0], s[2]}), tall({s[0] + 300, s[2]}), expected_tall({s[0] + 300, s[2]});
+                cpu_context plain{1}, ctx{2};
+                plain.allow_bf16(bf16);
+                ctx.allow_bf16(bf16);
+                ops::linear_forward<float>(plain, expected, x, weight, bias);
+                ops::linear_forward<float>(plain, expected_tall, other, weight, bias);
+                {
+                    const auto hold = ctx.hold_weights();
+                    ops::linear_forward<float>(ctx, y, x, weight, bias);
+                    CHECK(test::same_bits(y.view(), expected.view()));
+                    ops::linear_forward<float>(ctx, tall, other, weight, bias);  // the same copy, another cut
+                    CHECK(test::same_bits(tall.view(), expected_tall.view()));
+                    {
+                        const auto inner = ctx.hold_weights();
+                        ops::linear_gelu_forward<float>(ctx, y, pre, x, weight, bias);
+                    }
+                    CHECK(ctx.weights_held());
+                    CHECK(test::same_bits(pre.view(), expected.view()));
+                    // The other precision is another copy.
+                    ctx.allow_bf16(!bf16);
+                    plain.allow_bf16(!bf16);
+                    ops::linear_forward<float>(ctx, y, x, weight, bias);
+                    ops::linear_forward<float>(plain, expected, x, weight, bias);
+                    CHECK(test::same_bits(y.view(), expected.view()));
+                    ctx.allow_bf16(bf16);
+                    plain.allow_bf16(bf16);
+                }
+                CHECK(!ctx.weights_held());
+                for (float& w : weight) w = -w;  // after the hold a weight may change
+                ops::linear_forward<float>(ctx, y, x, weight, bias);
+                ops::linear_forward<float>(plain, expected, x, weight, bias);
+                CHECK(test::same_bits(y.view(), expected.view()));
+            }
+        }
+    }
+}
+
 TEST_CASE("linear: double") {
     const index_t shapes[][3] = {{1, 1, 1}, {5, 3, 2}, {130, 20, 300}};
     for (const auto& s : shapes) check_linear<double>(s[0], s[1], s[2], 1e-28);

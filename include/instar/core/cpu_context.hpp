@@ -44,10 +44,37 @@ public:
     void allow_bf16(bool allow) noexcept { bf16_allowed_ = allow; }
     bool bf16_allowed() const noexcept { return bf16_allowed_; }
 
+    /// While an object of this lives, the weights of linear layers stay as they are: see hold_weights.
+    class weights_hold {
+    public:
+        explicit weights_hold(cpu_context& ctx) noexcept : ctx_(&ctx) { ++ctx_->n_holds_; }
+        ~weights_hold() {
+            if (--ctx_->n_holds_ == 0) ctx_->packed_weights_.reset();
+        }
+        weights_hold(const weights_hold&) = delete;
+        weights_hold& operator=(const weights_hold&) = delete;
+
+    private:
+        cpu_context* ctx_;
+    };
+    /// Promises that weights given to linear layers (ops::linear_forward, ops::linear_gelu_forward) neither change nor move while the result
+    /// lives. Each is then packed for the processor once, at its first product, and the copy used again: for inference, where few rows
+    /// meet the same weights time and again. The same bits as without. Memory: one more copy of the weights that are used. A weight that
+    /// does change or is freed meanwhile goes on acting as it was.
+    ///
+    ///     const auto hold = ctx.hold_weights();
+    ///     for (…) model.forward(ctx, memory, ids, mask);
+    [[nodiscard]] weights_hold hold_weights() noexcept { return weights_hold(*this); }
+    bool weights_held() const noexcept { return n_holds_ > 0; }
+    /// Where products keep the copies; theirs to fill, gone with the last hold.
+    std::shared_ptr<void>& packed_weights() noexcept { return packed_weights_; }
+
 private:
     std::unique_ptr<tbb::task_arena> owned_;
     tbb::task_arena* arena_;
     bool bf16_allowed_ = false;
+    int n_holds_ = 0;
+    std::shared_ptr<void> packed_weights_;
 };
 
 }  // namespace instar

@@ -297,6 +297,7 @@ public:
         const index_t n = ids.extent(0);
         tensor<T, 2, Memory> y({n, config().d_model});
         bert_activations<T, Memory> memory;
+        [[maybe_unused]] const auto hold = hold_weights(ctx);
         for (index_t begin = 0; begin < n; begin += batch_size) {
             const index_t end = std::min(n, begin + batch_size);
             auto mask_rows = mask.data() ? mask.rows(begin, end) : mask;

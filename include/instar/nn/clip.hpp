@@ -140,6 +140,7 @@ public:
             if (there(batch, m)) at(e, m) = tensor<T, 2>({n, config_.d_embedding});
         }
         tensor<accumulator_t<T>, 1, Memory> inv_norm({std::min(n, batch_size)});
+        [[maybe_unused]] const auto hold = hold_weights(ctx);
         tensor<T, 2, Memory> unit({is_host_memory<Memory> ? 0 : std::min(n, batch_size), config_.d_embedding});
         for (index_t begin = 0; begin < n; begin += batch_size) {
             const index_t end = std::min(n, begin + batch_size), rows = end - begin;

@@ -28,6 +28,14 @@ struct linear_config {
     }
 };
 
+/// While the result lives, the weights of this context's linear layers stay as they are, and what a context can make of that, it does:
+/// cpu_context::hold_weights packs each once. Nothing elsewhere.
+template <class Context>
+[[nodiscard]] auto hold_weights(Context& ctx) {
+    if constexpr (requires { ctx.hold_weights(); }) return ctx.hold_weights();
+    else return 0;
+}
+
 /// See the file's head. Shapes: x [n_rows, d_in], y [n_rows, d_out].
 class linear {
 public:

@@ -64,6 +64,39 @@ private:
     memory_block<> block_;
 };
 
+/// All of op(b) in the panels of `kernels`, by the context's threads. out: columns · lanes(k) floats.
+inline void gemm_pack_whole(cpu_context& ctx, const gemm_problem& g, const gemm_kernels& kernels, float* out);
+
+/// The copies of a context that holds its weights (cpu_context::hold_weights).
+class packed_weights {
+public:
+    /// op(b) of g in panels; packed now if it was not before.
+    static const float* of(cpu_context& ctx, const gemm_problem& g, const gemm_kernels& kernels) {
+        if (!ctx.packed_weights()) ctx.packed_weights() = std::make_shared<packed_weights>();
+        auto& entries = static_cast<packed_weights*>(ctx.packed_weights().get())->entries_;
+        for (const entry& e : entries) {
+            if (e.b == g.b && e.n == g.n && e.k == g.k && e.ldb == g.ldb && e.transposed == g.transpose_b && e.bf16 == g.bf16 && e.pack == kernels.pack_b) {
+                return static_cast<const float*>(e.panels.data());
+            }
+        }
+        const index_t floats = kernels.cut.columns(g.n) * kernels.cut.lanes(g.k);
+        entry e{g.b, g.n, g.k, g.ldb, g.transpose_b, g.bf16, kernels.pack_b, memory_block<>(static_cast<std::size_t>(floats) * sizeof(float))};
+        gemm_pack_whole(ctx, g, kernels, static_cast<float*>(e.panels.data()));
+        entries.push_back(std::move(e));
+        return static_cast<const float*>(entries.back().panels.data());
+    }
+
+private:
+    struct entry {
+        const float* b;
+        index_t n, k, ldb;
+        bool transposed, bf16;
+        decltype(gemm_kernels::pack_b) pack;
+        memory_block<> panels;
+    };
+    std::vector<entry> entries_;
+};
+
 /// f(i) for i in [0, n), in order of demand: a thread that is late leaves its share to the others.
 template <class F>
 void run_tasks(cpu_context& ctx, index_t n, F&& f) {
@@ -80,9 +113,19 @@ void run_tasks(cpu_context& ctx, index_t n, F&& f) {
     });
 }
 
+inline void gemm_pack_whole(cpu_context& ctx, const gemm_problem& g, const gemm_kernels& kernels, float* out) {
+    const gemm_geometry& cut = kernels.cut;
+    const index_t step = kernels.depth(g.k), columns = cut.columns(g.n), group = 8 * cut.tile_columns;
+    const index_t n_depths = ceil_div(g.k, step), n_groups = ceil_div(columns, group);
+    run_tasks(ctx, n_depths * n_groups, [&](index_t task) {
+        const index_t q0 = task / n_groups * step, q1 = std::min(g.k, q0 + step), j = task % n_groups * group;
+        kernels.pack_b(out + cut.lanes(q0) * columns + j * cut.lanes(q1 - q0), g, j, std::min(g.n, j + group), q0, q1);
+    });
+}
+
 /// Columns in parallel, every thread with all rows (at most block_rows) and its own copies: for few rows, where a shared copy
 /// of op(b) would cost more than it saves.
-inline void gemm_by_columns(cpu_context& ctx, const gemm_problem& g, const gemm_kernels& kernels) {
+inline void gemm_by_columns(cpu_context& ctx, const gemm_problem& g, const gemm_kernels& kernels, const float* packed_b) {
     const index_t n_panels = ceil_div(g.n, kernels.cut.tile_columns), n_row_panels = ceil_div(g.m, kernels.cut.tile_rows);
     const index_t wanted = 4 * ctx.max_threads();
     const index_t across = std::min(n_panels, wanted);
@@ -90,32 +133,33 @@ inline void gemm_by_columns(cpu_context& ctx, const gemm_problem& g, const gemm_
     run_tasks(ctx, across * down, [&](index_t task) {
         const index_t x = task / down, y = task % down;
         const gemm_part part{g.m * y / down, g.m * (y + 1) / down, n_panels * x / across * kernels.cut.tile_columns,
-                             std::min(g.n, n_panels * (x + 1) / across * kernels.cut.tile_columns), 0, g.k};
+                             std::min(g.n, n_panels * (x + 1) / across * kernels.cut.tile_columns), 0, g.k, packed_b, 0, kernels.cut.columns(g.n)};
         auto& scratch = gemm_thread_scratch::mine();
         kernels.compute(g, part, scratch.a(kernels.cut), scratch.b(kernels.cut));
     });
 }
 
-/// Rows in parallel over one shared packed copy of op(b), a chunk of it at a time.
-inline void gemm_by_rows(cpu_context& ctx, const gemm_problem& g, const gemm_kernels& kernels) {
+/// Rows in parallel over one shared packed copy of op(b), a chunk of it at a time; or over all of it, if packed before.
+inline void gemm_by_rows(cpu_context& ctx, const gemm_problem& g, const gemm_kernels& kernels, const float* packed_b) {
     constexpr index_t k_chunk = index_t{4} << 20;  // lanes: 16 MiB, what a shared cache holds and what stays allocated
     const index_t threads = ctx.max_threads(), width = kernels.cut.tile_columns;
     const index_t step = kernels.depth(g.k);
     const gemm_geometry& cut = kernels.cut;
-    const index_t chunk_depth = std::min(g.k, std::max<index_t>(step, 4096 * cut.lane_depths / step * step));
-    const index_t all_columns = ceil_div(g.n, width) * width;
-    const index_t n_chunks = ceil_div(all_columns * cut.lanes(chunk_depth), k_chunk);
+    const index_t chunk_depth = packed_b != nullptr ? g.k : std::min(g.k, std::max<index_t>(step, 4096 * cut.lane_depths / step * step));
+    const index_t all_columns = cut.columns(g.n);
+    const index_t n_chunks = packed_b != nullptr ? 1 : ceil_div(all_columns * cut.lanes(chunk_depth), k_chunk);
     const index_t chunk_columns = ceil_div(ceil_div(all_columns, n_chunks), width) * width;
     // Blocks of equal height, four a thread when they stay tall enough to repay their share of op(b)'s traffic.
     const index_t n_row_panels = ceil_div(g.m, cut.tile_rows);
     const index_t least = ceil_div(n_row_panels, cut.block_rows / cut.tile_rows);
     const index_t n_blocks = std::min(n_row_panels, std::max(ceil_div(least, threads) * threads, std::min(4 * threads, n_row_panels / 4)));
-    const gemm_shared_scratch shared(chunk_columns * cut.lanes(chunk_depth));
+    const gemm_shared_scratch shared(packed_b != nullptr ? 0 : chunk_columns * cut.lanes(chunk_depth));
+    const float* const panels = packed_b != nullptr ? packed_b : shared.data();
     for (index_t p0 = 0; p0 < g.k; p0 += chunk_depth) {
         const index_t p1 = std::min(g.k, p0 + chunk_depth);
         for (index_t j0 = 0; j0 < g.n; j0 += chunk_columns) {
             const index_t j1 = std::min(g.n, j0 + chunk_columns), columns = ceil_div(j1 - j0, width) * width;
-            const index_t n_depths = ceil_div(p1 - p0, step), n_groups = ceil_div(columns, 8 * width);
+            const index_t n_depths = packed_b != nullptr ? 0 : ceil_div(p1 - p0, step), n_groups = ceil_div(columns, 8 * width);
             run_tasks(ctx, n_depths * n_groups, [&](index_t task) {
                 const index_t q0 = p0 + task / n_groups * step, q1 = std::min(p1, q0 + step);
                 const index_t group = task % n_groups * 8 * width;  // columns from j0
@@ -125,7 +169,7 @@ inline void gemm_by_rows(cpu_context& ctx, const gemm_problem& g, const gemm_ker
                 // Cut at whole tiles, so that panels are as tall as they can be.
                 const index_t i0 = cut.first_row(g.m, n_row_panels * task / n_blocks, n_row_panels);
                 const index_t i1 = cut.first_row(g.m, n_row_panels * (task + 1) / n_blocks, n_row_panels);
-                const gemm_part part{i0, i1, j0, j1, p0, p1, shared.data(), j0, columns};
+                const gemm_part part{i0, i1, j0, j1, p0, p1, panels, j0, columns};
                 kernels.compute(g, part, gemm_thread_scratch::mine().a(cut), nullptr);
             });
         }
@@ -144,8 +188,9 @@ inline void gemm_packed(cpu_context& ctx, gemm_problem problem) {
     const double products = static_cast<double>(problem.m) * static_cast<double>(problem.n) * static_cast<double>(problem.k);
     if (products < k_serial_products) return gemm_serial(problem);
     const gemm_kernels kernels = INSTAR_SIMD_PICK(gemm_kernels_for)(problem.bf16);
-    if (problem.m <= kernels.cut.block_rows) return detail::gemm_by_columns(ctx, problem, kernels);
-    detail::gemm_by_rows(ctx, problem, kernels);
+    const float* const packed_b = problem.b_is_weight && ctx.weights_held() && problem.k > 0 ? detail::packed_weights::of(ctx, problem, kernels) : nullptr;
+    if (problem.m <= kernels.cut.block_rows) return detail::gemm_by_columns(ctx, problem, kernels, packed_b);
+    detail::gemm_by_rows(ctx, problem, kernels, packed_b);
 }
 
 }  // namespace instar::ops::cpu

@@ -38,6 +38,7 @@ struct gemm_problem {
     index_t ld_activation = 0;
     const gemm_gather* gather = nullptr;  ///< where a's rows are, instead of lda
     bool bf16 = false;  ///< a and b are rounded to bf16; sums stay float
+    bool b_is_weight = false;  ///< b may be packed once for many products, where the context holds weights
 };
 
 /// A part of a product: rows [i0, i1), columns [j0, j1), depths [p0, p1) of the problem.
@@ -64,6 +65,8 @@ struct gemm_geometry {
     }
     constexpr index_t scratch_a() const { return block_rows * block_lanes + 256; }
     constexpr index_t scratch_b() const { return k_group_panels * block_lanes * tile_columns; }
+    /// n columns in whole panels.
+    constexpr index_t columns(index_t n) const { return (n + tile_columns - 1) / tile_columns * tile_columns; }
     constexpr index_t lanes(index_t depth) const {
         const index_t step = lane_depths * lane_multiple;
         return (depth + step - 1) / step * lane_multiple;

@@ -60,7 +60,7 @@ inline gemm_problem linear_problem(tensor_view<float, 2> y, tensor_view<const fl
             .a = x.data(), .lda = leading_dimension(x),
             .b = weight.data(), .ldb = leading_dimension(weight), .transpose_b = true,
             .c = y.data(), .ldc = leading_dimension(y),
-            .bias = bias.empty() ? nullptr : bias.data()};
+            .bias = bias.empty() ? nullptr : bias.data(), .b_is_weight = true};
 }
 
 template <class T>
