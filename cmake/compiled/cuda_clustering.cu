@@ -3,6 +3,7 @@
 #include "instar/cluster/agglomerative.hpp"
 #include "instar/cluster/kmeans.hpp"
 #include "instar/cluster/knn.hpp"
+#include "instar/cluster/pca.hpp"
 #include "instar/cluster/silhouette.hpp"
 
 namespace instar::cluster {
@@ -12,6 +13,9 @@ template kmeans_result kmeans<float>(cuda_context&, in_view<float, 2>, const kme
 template kmeans_result kmeans<float>(cuda_context&, in_view<float, 2>, in_view<float, 2>, kmeans_options);
 template tensor<std::int32_t, 1> kmeans_predict<float>(cuda_context&, in_view<float, 2>, in_view<float, 2>);
 template knn_result knn<float>(cuda_context&, in_view<float, 2>, in_view<float, 2>, knn_options);
+template pca_model pca<float>(cuda_context&, in_view<float, 2>, pca_options);
+template tensor<float, 2> pca_model::transform<float>(cuda_context&, in_view<float, 2>) const;
+template void pca_model::transform<float>(cuda_context&, out_view<float, 2>, in_view<float, 2>) const;
 template std::vector<double> silhouette_samples<float>(cuda_context&, in_view<float, 2>, std::span<const std::int32_t>,
                                                        silhouette_metric);
 template double silhouette_score<float>(cuda_context&, in_view<float, 2>, std::span<const std::int32_t>,

@@ -39,3 +39,8 @@ TEST_CASE("gpu silhouettes are the CPU's") {
     cuda_context ctx;
     test::check_device_silhouette(ctx, test::clouds(5000, 50, 30, 0.3f, 8), 30);
 }
+TEST_CASE("gpu principal components are the CPU's") {
+    cuda_context ctx;
+    test::check_device_pca(ctx, test::stretched_clouds(20'000, 96, 9), {.n_components = 20});
+    test::check_device_pca(ctx, test::stretched_clouds(100, 700, 10), {.n_components = 10, .whiten = true});
+}
