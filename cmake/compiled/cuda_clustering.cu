@@ -9,6 +9,10 @@
 namespace instar::cluster {
 
 template dendrogram agglomerative<float>(cuda_context&, in_view<float, 2>, agglomerative_options);
+template dendrogram agglomerative_precomputed<float>(cuda_context&, in_view<float, 2>, agglomerative_options);
+template dendrogram agglomerative_precomputed<float>(cuda_context&, in_view<float, 1>, agglomerative_options);
+template dendrogram agglomerative_precomputed<double>(cuda_context&, in_view<double, 2>, agglomerative_options);
+template dendrogram agglomerative_precomputed<double>(cuda_context&, in_view<double, 1>, agglomerative_options);
 template kmeans_result kmeans<float>(cuda_context&, in_view<float, 2>, const kmeans_options&);
 template kmeans_result kmeans<float>(cuda_context&, in_view<float, 2>, in_view<float, 2>, kmeans_options);
 template tensor<std::int32_t, 1> kmeans_predict<float>(cuda_context&, in_view<float, 2>, in_view<float, 2>);

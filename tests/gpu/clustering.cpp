@@ -35,6 +35,17 @@ TEST_CASE("gpu agglomerative equals the CPU's") {
     test::check_device_agglomerative(ctx, test::clouds(3000, 20, 40, 0.3f, 7),
                                      {.linkage = linkage::average, .metric = linkage_metric::cosine});
 }
+TEST_CASE("gpu agglomerative over distances equals the CPU's") {
+    cuda_context ctx;
+    using namespace cluster;
+    for (const auto l : {linkage::single, linkage::complete, linkage::average, linkage::weighted, linkage::centroid,
+                         linkage::median}) {
+        test::check_device_agglomerative(ctx, test::clouds(3000, 50, 60, 0.2f, 11), {.linkage = l});
+    }
+    test::check_device_agglomerative(ctx, test::clouds(10'000, 20, 60, 0.2f, 12), {.linkage = linkage::single});
+    test::check_device_agglomerative(ctx, test::clouds(2000, 20, 60, 0.2f, 13),
+                                     {.linkage = linkage::complete, .metric = linkage_metric::cosine});
+}
 TEST_CASE("gpu silhouettes are the CPU's") {
     cuda_context ctx;
     test::check_device_silhouette(ctx, test::clouds(5000, 50, 30, 0.3f, 8), 30);
