@@ -1,6 +1,7 @@
 // Instantiates the clusterers of cuda_context in instar::compiled: a plain .cpp that links it clusters on a GPU without nvcc.
 
 #include "instar/cluster/agglomerative.hpp"
+#include "instar/cluster/detail/umap_device_layout.hpp"
 #include "instar/cluster/kmeans.hpp"
 #include "instar/cluster/knn.hpp"
 #include "instar/cluster/pca.hpp"
@@ -24,5 +25,10 @@ template std::vector<double> silhouette_samples<float>(cuda_context&, in_view<fl
                                                        silhouette_metric);
 template double silhouette_score<float>(cuda_context&, in_view<float, 2>, std::span<const std::int32_t>,
                                         silhouette_metric);
+
+namespace detail {
+template void umap_device_layout<float>(cuda_context&, const umap_edges&, const umap_layout_options&, tensor<float, 2>&,
+                                        const tensor<float, 2>&, std::uint64_t);
+}
 
 }  // namespace instar::cluster
