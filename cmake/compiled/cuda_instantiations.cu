@@ -29,6 +29,7 @@
 namespace instar::ops {
 
 template void adamw_update<float>(cuda_context&, tensor_view<float, 1>, out_view<float, 1>, out_view<float, 1>, in_view<float, 1>, adamw_options);
+template void sgd_update<bf16>(cuda_context&, tensor_view<bf16, 1>, out_view<float, 1>, out_view<float, 1>, in_view<bf16, 1>, sgd_options);
 template void adamw_update<bf16>(cuda_context&, tensor_view<bf16, 1>, out_view<float, 1>, out_view<float, 1>, out_view<float, 1>, in_view<bf16, 1>, adamw_options);
 
 #define INSTAR_INSTANTIATE(T)                                                                                                     \
