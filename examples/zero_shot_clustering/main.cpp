@@ -110,7 +110,7 @@ void write_report(const std::string& path, cpu_context& ctx, const settings& s, 
 
 int run(const settings& s) {
     const auto start = std::chrono::steady_clock::now();
-    examples::device device({s.device, s.threads, s.bf16}, "zero_shot_clustering", "tokens, projections, PCA's decomposition, UMAP's graph and start, the report, scores");
+    examples::device device({s.device, s.threads, s.bf16}, "zero_shot_clustering", "tokens, PCA's decomposition, UMAP's graph and start, the report, scores");
     cpu_context& ctx = device.cpu();
     std::map<std::string, double> metrics;
     std::vector<labelling> truths;

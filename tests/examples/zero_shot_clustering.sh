@@ -52,6 +52,6 @@ if [[ -n $emulated ]]; then
     for part in ward kmeans average complete single pca; do check "  $part: the same labels on both" cmp cpu/$part.npy emulated/$part.npy; done
     check "UMAP once more on emulated" "$emulated" --embeddings x.npy --n-components 4 --n-neighbors 8 --n-clusters 5 --labels-out again.npy --reduced-out reduced.npy --device emulated --quiet
     check "  gives the same bits" cmp reduced.npy emulated/reduced.npy
-    check "what stays on the CPU is named" bash -c "'$emulated' --embeddings x.npy --reduce none --linkage single --n-clusters 5 --device emulated 2>&1 | grep -q \"on the CPU: tokens, projections, PCA's decomposition, UMAP's graph and start, the report, scores\""
+    check "what stays on the CPU is named" bash -c "'$emulated' --embeddings x.npy --reduce none --linkage single --n-clusters 5 --device emulated 2>&1 | grep -q \"on the CPU: tokens, PCA's decomposition, UMAP's graph and start, the report, scores\""
 fi
 exit $failed
