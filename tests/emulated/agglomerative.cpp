@@ -254,10 +254,10 @@ TEST_CASE("agglomerative on the emulated device tells its progress, and refuses 
           "agglomerative: ward linkage needs the euclidean metric, not cosine");
     CHECK(test::error_text<memory_error>([&] { (void)cluster::agglomerative(ctx, x, {.memory_limit = 1000}); }) ==
           "agglomerative: ward linkage of 40 points needs 13920 bytes; 1000 are allowed (memory_limit)");
-    CHECK(test::error_text<memory_error>([&] {
-              (void)cluster::agglomerative(ctx, x, {.linkage = linkage::complete, .memory_limit = 1000});
-          }) == "agglomerative: complete linkage of 40 points needs 11200 bytes, 6240 of them for the matrix of distances; "
-                "1000 are allowed (memory_limit); precision float32 halves the matrix");
+    CHECK(test::error_text<memory_error>(
+              [&] { (void)cluster::agglomerative(ctx, x, {.linkage = linkage::complete, .memory_limit = 1000}); }) ==
+          "agglomerative: complete linkage of 40 points needs 11200 bytes, 6240 of them for the matrix of distances; "
+          "1000 are allowed (memory_limit); precision float32 halves the matrix");
     CHECK(test::error_text<memory_error>([&] {
               (void)cluster::agglomerative(ctx, x, {.linkage = linkage::single, .memory_limit = 1000});
           }) == "agglomerative: single linkage of 40 points needs 4720 bytes; 1000 are allowed (memory_limit)");
@@ -326,7 +326,8 @@ TEST_CASE("agglomerative_precomputed on the emulated device: every linkage, squa
                 const cluster::agglomerative_options o{.linkage = l};
                 const auto expected = cluster::agglomerative_precomputed(cpu, wide, o);
                 check_equal_tree(cluster::agglomerative_precomputed<double>(ctx, wide, o), expected);
-                check_equal_tree(cluster::agglomerative_precomputed<double>(ctx, condensed_distances(wide), o), expected);
+                check_equal_tree(cluster::agglomerative_precomputed<double>(ctx, condensed_distances(wide), o),
+                                 expected);
                 const cluster::agglomerative_options small{.linkage = l,
                                                            .precision = cluster::matrix_precision::float32};
                 check_equal_tree(cluster::agglomerative_precomputed(ctx, narrow, small),
@@ -338,7 +339,7 @@ TEST_CASE("agglomerative_precomputed on the emulated device: every linkage, squa
     }
 }
 
-TEST_CASE("agglomerative_precomputed on the emulated device refuses in the CPU's words, and leaves distances as they were") {
+TEST_CASE("agglomerative_precomputed on the emulated device refuses in the CPU's words, and only reads") {
     cuda_context ctx;
     cpu_context cpu;
     const auto both = [&](const auto& distances) {

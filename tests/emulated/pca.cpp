@@ -27,8 +27,8 @@ TEST_CASE("pca on the emulated device takes x in parts of rows, or of columns") 
         const cluster::pca_options options{.n_components = 4};
         const auto expected = cluster::pca(cpu, x, options);
         for (const index_t bytes : {1, 700}) {  // a row or column, a few of them and an incomplete last part
-            test::check_same_components(
-                cluster::cuda::principal_components<float>(ctx, x.view(), options, bytes), expected);
+            test::check_same_components(cluster::cuda::principal_components<float>(ctx, x.view(), options, bytes),
+                                        expected);
             tensor<float, 2> y({n, 4});
             cluster::cuda::project_rows<float>(ctx, expected, y.view(), x.view(), bytes);
             CHECK(test::max_error(y.view(), expected.transform(cpu, x).view()) <= 1e-5);
@@ -80,8 +80,9 @@ TEST_CASE("pca on the emulated device refuses in the CPU's words, and keeps no m
     CHECK(test::error_text<shape_error>([&] { (void)model.transform(ctx, wide); }) ==
           "pca.transform: x has shape [4, 4], expected [n, 3]");
     tensor<float, 2> y({4, 3});
-    CHECK(test::error_text<shape_error>([&] { model.transform(ctx, y, tensor<float, 2>({4, 3})); }) ==
-          "pca.transform: y has shape [4, 3], expected [4, 2]");
+    CHECK(test::error_text<shape_error>([&] {
+              model.transform(ctx, y, tensor<float, 2>({4, 3}));
+          }) == "pca.transform: y has shape [4, 3], expected [4, 2]");
     for (const int fail : {1, 2, 4, 6}) {
         cuda_context failing(0, {.fail_launch = fail});
         CHECK(test::error_text<device_error>([&] {

@@ -42,13 +42,12 @@ void check_descent(index_t n, index_t m, index_t n_epochs, index_t n_fixed = 0) 
     const auto fixed = test::random_tensor<float, 2>({std::max<index_t>(n_fixed, 1), m}, 2, -5.0, 5.0);
     auto a = start.clone(), b = start.clone();
     index_t last = 0;
-    const cluster::detail::umap_layout_options o{.n_epochs = n_epochs,
-                                                 .both_ends = n_fixed == 0,
-                                                 .progress = [&](index_t epoch, index_t all) {
-                                                     CHECK(all == n_epochs);
-                                                     CHECK(epoch == last + 1);
-                                                     last = epoch;
-                                                 }};
+    const cluster::detail::umap_layout_options o{
+        .n_epochs = n_epochs, .both_ends = n_fixed == 0, .progress = [&](index_t epoch, index_t all) {
+            CHECK(all == n_epochs);
+            CHECK(epoch == last + 1);
+            last = epoch;
+        }};
     cluster::detail::umap_device_layout<float>(ctx, {graph.start, graph.column, graph.weight}, o, a,
                                                n_fixed > 0 ? fixed : a, 7);
     CHECK(last == n_epochs);

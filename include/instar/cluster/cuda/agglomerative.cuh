@@ -192,7 +192,9 @@ dendrogram agglomerative(cuda_context& ctx, in_view<T, 2> x, agglomerative_optio
     // A spanning tree has its points once and, while it drops those that have joined, half of them again.
     const double per_point = over_means ? 16.0 * d + 300.0 : (over_matrix ? 8.0 : cosine ? 12.0 : 6.0) * d + 100.0;
     detail::check_memory(op, l, n, per_point,
-                         !over_matrix ? 0 : options.precision == matrix_precision::float64 ? 8 : 4,
+                         !over_matrix                                     ? 0
+                         : options.precision == matrix_precision::float64 ? 8
+                                                                          : 4,
                          cuda::linkage_memory(ctx, options));
     if (n == 1) return detail::make_dendrogram(1, {}, false, detail::child_order::ascending);
     if (over_means)
@@ -204,8 +206,8 @@ dendrogram agglomerative(cuda_context& ctx, in_view<T, 2> x, agglomerative_optio
         });
     }
     // As the CPU lists children: scikit-learn's order under euclidean, else SciPy's.
-    const auto order = options.metric == linkage_metric::euclidean ? detail::child_order::as_merged
-                                                                   : detail::child_order::ascending;
+    const auto order =
+        options.metric == linkage_metric::euclidean ? detail::child_order::as_merged : detail::child_order::ascending;
     const auto edges = cosine ? cuda::spanning_tree_of_rows<double, T>(ctx, op, x, measure, options.progress)
                               : cuda::spanning_tree_of_rows<T, T>(ctx, op, x, measure, options.progress);
     return detail::make_dendrogram(n, edges, true, order);

@@ -83,7 +83,9 @@ struct condensed_matrix {
     /// Of elements (i, i + 1), (i, i + 2), ….
     INSTAR_HOST_DEVICE index_t row(index_t i) const { return i * n - i * (i + 1) / 2; }
     /// i ≠ j; the same element either way.
-    INSTAR_HOST_DEVICE index_t place(index_t i, index_t j) const { return i < j ? row(i) + j - i - 1 : row(j) + i - j - 1; }
+    INSTAR_HOST_DEVICE index_t place(index_t i, index_t j) const {
+        return i < j ? row(i) + j - i - 1 : row(j) + i - j - 1;
+    }
     __device__ S& operator()(index_t i, index_t j) const { return data[place(i, j)]; }
 };
 
@@ -130,7 +132,7 @@ struct nearest_slot {
     }
 };
 
-inline constexpr int k_nearest_threads = k_block_warps * k_warp_size;  ///< of a block that nearest_of_block is called by
+inline constexpr int k_nearest_threads = k_block_warps * k_warp_size;  ///< of a block that searches
 
 /// The nearest of all threads', in thread 0. Ends after a barrier.
 __device__ __forceinline__ nearest_slot nearest_of_block(nearest_slot v) {
@@ -179,7 +181,9 @@ struct block_minima {
 class block_minima_memory {
 public:
     block_minima_memory(cuda_context& ctx, const char* op, index_t n)
-        : n_(blocks_for(n, k_nearest_threads)), distance_(ctx, n_, op), slot_(ctx, n_, op) {}
+        : n_(blocks_for(n, k_nearest_threads)),
+          distance_(ctx, n_, op),
+          slot_(ctx, n_, op) {}
     block_minima view() const { return {distance_.data(), slot_.data(), n_}; }
     extent3 grid() const { return {static_cast<unsigned>(n_)}; }
 

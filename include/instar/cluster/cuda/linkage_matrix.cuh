@@ -26,8 +26,8 @@ namespace instar::cluster::cuda {
 /// Where the chain stands. Written by chain_decide_kernel alone.
 struct chain_state {
     std::int32_t n_chain, n_merges;
-    std::int32_t first;        ///< no living slot is below it
-    std::int32_t a, b;         ///< what merged in the last step, b being the union; −1: nothing
+    std::int32_t first;       ///< no living slot is below it
+    std::int32_t a, b;        ///< what merged in the last step, b being the union; −1: nothing
     double height, n_a, n_b;  ///< of that merge
 };
 
@@ -53,9 +53,9 @@ __global__ void chain_step_kernel(linkage_walk<S> walk, block_minima minima) {
         const bool merged = now.a >= 0;
         if (merged && j != now.b) {
             S& to_union = walk.matrix(j, now.b);
-            to_union = static_cast<S>(detail::merged_distance(
-                walk.kind, static_cast<double>(walk.matrix(j, now.a)), static_cast<double>(to_union), now.height,
-                now.n_a, now.n_b, static_cast<double>(walk.members[j])));
+            to_union = static_cast<S>(detail::merged_distance(walk.kind, static_cast<double>(walk.matrix(j, now.a)),
+                                                              static_cast<double>(to_union), now.height, now.n_a,
+                                                              now.n_b, static_cast<double>(walk.members[j])));
         }
         // No thread reads what another writes: how far x is from the union is told by x, not by the union.
         const index_t x = walk.chain[now.n_chain - 1], y = merged && j == x ? now.b : j;
@@ -111,8 +111,7 @@ std::vector<detail::merge_record> chain_over_matrix(cuda_context& ctx, const cha
     ctx.upload(tensor_view<chain_state, 1>(state.data(), {1}), tensor_view<const chain_state, 1>(&start, {1}));
     set_all(ctx, op, members.data(), n, std::int32_t{1});
     set_all(ctx, op, chain.data(), 1, std::int32_t{0});
-    const linkage_walk<S> walk{matrix,       kind,         members.data(), chain.data(),
-                               pairs.data(), heights.data(), state.data()};
+    const linkage_walk<S> walk{matrix, kind, members.data(), chain.data(), pairs.data(), heights.data(), state.data()};
     const block_minima_memory minima(ctx, op, n);
     const detail::linkage_ticks tick(progress, n - 1);
     for (index_t done = 0; done < n - 1;) {
@@ -164,9 +163,8 @@ __global__ void generic_merge_kernel(condensed_matrix<S> matrix, linkage kind, c
     to_union[z] = 0.0;
     if (z == x || z == y || members[z] == 0) return;
     S& at = matrix(z, y);
-    const double merged =
-        detail::merged_distance(kind, static_cast<double>(matrix(z, x)), static_cast<double>(at), height, n_x, n_y,
-                                static_cast<double>(members[z]));
+    const double merged = detail::merged_distance(kind, static_cast<double>(matrix(z, x)), static_cast<double>(at),
+                                                  height, n_x, n_y, static_cast<double>(members[z]));
     // The square under the root may fall below zero by rounding, where it is zero.
     at = static_cast<S>(merged >= 0.0 ? merged : 0.0);
     to_union[z] = static_cast<double>(at);
@@ -222,8 +220,8 @@ private:
         const std::vector<double> distance = downloaded<double>(ctx_, found_.data(), n);
         const std::vector<std::int32_t> slot = downloaded<std::int32_t>(ctx_, slot_.data(), n);
         for (std::size_t i = 0; i < found.size(); ++i)
-            found[i] = distance[i] < INFINITY ? detail::linkage_neighbour{distance[i], slot[i]}
-                                              : detail::linkage_neighbour{};
+            found[i] =
+                distance[i] < INFINITY ? detail::linkage_neighbour{distance[i], slot[i]} : detail::linkage_neighbour{};
     }
 
     cuda_context& ctx_;

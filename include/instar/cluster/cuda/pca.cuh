@@ -43,8 +43,7 @@ void for_each_centred(cuda_context& ctx, const char* op, const tensor_view<const
                       index_t bytes, F&& f) {
     const index_t length = x.extent(by_rows ? 0 : 1), width = x.extent(by_rows ? 1 : 0);
     if (length == 0 || width == 0) return;
-    const index_t step =
-        std::clamp<index_t>(bytes / (width * static_cast<index_t>(sizeof(To))), 1, length);
+    const index_t step = std::clamp<index_t>(bytes / (width * static_cast<index_t>(sizeof(To))), 1, length);
     const scratch<To> memory(ctx, step * width, op);
     for (index_t first = 0; first < length; first += step) {
         const index_t here = std::min(step, length - first);

@@ -130,7 +130,12 @@ __global__ void keep_columns_kernel(S* to, index_t to_stride, std::int32_t* to_p
 class spanning_tree_memory {
 public:
     spanning_tree_memory(cuda_context& ctx, const char* op, index_t n)
-        : ctx_(ctx), op_(op), n_points_(n), joined_(ctx, n, op), length_(ctx, n - 1, op), n_joined_(ctx, 1, op) {
+        : ctx_(ctx),
+          op_(op),
+          n_points_(n),
+          joined_(ctx, n, op),
+          length_(ctx, n - 1, op),
+          n_joined_(ctx, 1, op) {
         std::vector<std::int32_t> points(static_cast<std::size_t>(n));
         for (std::size_t i = 0; i < points.size(); ++i) points[i] = static_cast<std::int32_t>(i);
         resize(n);

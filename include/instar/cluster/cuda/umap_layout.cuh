@@ -27,12 +27,14 @@ struct umap_plan {
     std::vector<index_t> vertex_begin;  ///< [n_groups + 1] places of a group's vertices in `start`
     std::vector<index_t> adder_begin;   ///< [n_groups + 1] places in `adder`
     std::vector<std::int32_t> adder;    ///< vertices that add moves of a group, or are of it; ascending within a group
-    std::vector<std::int32_t> added;    ///< [adders + groups] where each adder's edges begin in the group's part of `edge`, and where the last's end
-    std::vector<std::int32_t> edge;     ///< edges to be added, by adder and in their order; counted within the group
-    index_t most_edges = 0;             ///< of a group
+    /// [adders + groups] where each adder's edges begin in its group's part of `edge`, and after a group's last adder where they end.
+    std::vector<std::int32_t> added;
+    std::vector<std::int32_t> edge;  ///< edges to be added, by adder and in their order; counted within the group
+    index_t most_edges = 0;          ///< of a group
 
     umap_plan(const detail::umap_edges& graph, const detail::umap_groups& groups, bool both_ends)
-        : vertex_begin{0}, adder_begin{0} {
+        : vertex_begin{0},
+          adder_begin{0} {
         const auto u = [](index_t i) { return static_cast<std::size_t>(i); };
         const float largest = graph.weight.empty() ? 1.0f : *std::max_element(graph.weight.begin(), graph.weight.end());
         std::vector<std::int32_t> count(u(groups.n)), at(u(groups.n));
@@ -77,10 +79,10 @@ struct umap_descent {
     const index_t* start;
     const std::int32_t* column;
     const float* share;
-    T* at;              ///< [n][m]
-    const T* others;    ///< [n_tails][m] where edges and negative samples lead to: `at`, or fixed
-    T* moved;           ///< [vertices of a group][m]
-    T* pushes;          ///< [edges of a group][m], or null
+    T* at;            ///< [n][m]
+    const T* others;  ///< [n_tails][m] where edges and negative samples lead to: `at`, or fixed
+    T* moved;         ///< [vertices of a group][m]
+    T* pushes;        ///< [edges of a group][m], or null
     index_t m, n_tails, n_groups, n_negative;
     float a, b, repulsion;
     std::uint64_t seed;
