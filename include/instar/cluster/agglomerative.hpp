@@ -150,7 +150,7 @@ inline dendrogram agglomerative_precomputed(cpu_context& ctx, tensor_view<const 
 /// | centroid, median                                      | the same                             | the CPU's generic algorithm   |
 ///
 /// Single linkage and all that goes over a matrix: distances are computed in double in the CPU's operations, and merges are chosen as the
-/// CPU chooses them, also among equal distances: the CPU's tree, ties included, bit for bit with euclidean and sqeuclidean, and with cosine.
+/// CPU chooses them, also among equal distances: the CPU's tree bit for bit, ties included.
 ///
 /// Over means, by rounds: every cluster looks for its nearest, all pairs that are each other's nearest merge. Float products say who may be
 /// near enough, double decides, by (distance, smaller slot), as on the CPU. Where no two distances are equal the tree is the CPU's, heights
@@ -161,7 +161,7 @@ inline dendrogram agglomerative_precomputed(cpu_context& ctx, tensor_view<const 
 ///
 /// Cost: over means some 1.5 to 2.6 times 2·n²·d FLOP of float (a round searches for clusters alone that merged or whose nearest did), in a
 /// few dozen rounds with six waits for the host each. Single: 3·n²·d FLOP of double, less for what is dropped on the way, 2·n launches and a
-/// few hundred waits. Over a matrix 3·n²·d/2 FLOP of double, at most 6·n launches that read a row of the matrix each, a wait every 512 of
+/// few hundred waits. Over a matrix 3·n²·d/2 FLOP of double, at most 6·n launches that read a row of the matrix each, a wait every 1,024 of
 /// them; centroid and median some 4·n waits. memory_limit 0 stands for the device's memory.
 /// Throws as on the CPU. T is float: a template, so that instar::compiled can hold it.
 template <class T = float>
