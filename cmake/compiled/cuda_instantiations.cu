@@ -4,6 +4,7 @@
 #include "instar/ops/adamw.hpp"
 #include "instar/ops/attention.hpp"
 #include "instar/ops/batch_norm.hpp"
+#include "instar/ops/centre_tokens.hpp"
 #include "instar/ops/channels_last.hpp"
 #include "instar/ops/conv2d.hpp"
 #include "instar/ops/cross_entropy.hpp"
@@ -30,6 +31,7 @@ namespace instar::ops {
 
 template void adamw_update<float>(cuda_context&, tensor_view<float, 1>, out_view<float, 1>, out_view<float, 1>, in_view<float, 1>, adamw_options);
 template void adamw_update<bf16>(cuda_context&, tensor_view<bf16, 1>, out_view<float, 1>, out_view<float, 1>, out_view<float, 1>, in_view<bf16, 1>, adamw_options);
+template void sgd_update<bf16>(cuda_context&, tensor_view<bf16, 1>, out_view<float, 1>, out_view<float, 1>, in_view<bf16, 1>, sgd_options);
 
 #define INSTAR_INSTANTIATE(T)                                                                                                     \
     template double squared_norm<T>(cuda_context&, tensor_view<const T, 1>);                                                      \
@@ -46,6 +48,9 @@ template void adamw_update<bf16>(cuda_context&, tensor_view<bf16, 1>, out_view<f
     template void batch_norm_backward<T>(cuda_context&, tensor_view<T, 2>, tensor_view<T, 1>, tensor_view<T, 1>, in_view<T, 2>,   \
                                          std::type_identity_t<batch_norm_saved<T>>, in_view<T, 2>, in_view<T, 2>, in_view<T, 1>,  \
                                          batch_norm_options);                                                                     \
+    template void centre_tokens_forward<T>(cuda_context&, tensor_view<T, 3>, in_view<T, 3>, in_view<T, 2>,                        \
+                                           tensor_view<const std::uint8_t, 2>);                                                   \
+    template void centre_tokens_backward<T>(cuda_context&, tensor_view<T, 3>, in_view<T, 3>, tensor_view<const std::uint8_t, 2>); \
     template void channels_last<T>(cuda_context&, tensor_view<T, 4>, in_view<T, 4>);                                              \
     template void conv2d_forward<T>(cuda_context&, tensor_view<T, 4>, in_view<T, 4>, in_view<T, 4>, in_view<T, 1>,                \
                                     const conv2d_shape&, tensor_view<T, 1>);                                                      \

@@ -86,7 +86,7 @@ void clean_fasta(named_barcodes& input, int k) {
 }  // namespace
 
 examples::device make_device(const settings& s) {
-    return {{s.device, s.cpu_workers, s.bf16}, "dna_barcode", "tokens, nearest neighbours, linear probes, projections"};
+    return {{s.device, s.cpu_workers, s.bf16}, "dna_barcode", "tokens, nearest neighbours, linear probes, fitting projections"};
 }
 
 void apply_preset(settings& s, const std::string& preset) {

@@ -30,7 +30,7 @@ using examples::metrics_map;
 using examples::argmax_rows;
 using examples::train_linear_probe;
 
-/// Embeddings of barcodes, offset 0, in evaluation mode. readout: mean, masked_mean, or projection (folders of `project`; on the CPU).
+/// Embeddings of barcodes, offset 0, in evaluation mode. readout: mean, masked_mean, or projection (folders of `project`).
 inline tensor<float, 2> embed_barcodes(examples::device& device, const model_folder& folder, std::span<const std::string> barcodes, const std::string& readout,
                                        index_t batch_size = 64) {
     using namespace instar;
@@ -39,16 +39,25 @@ inline tensor<float, 2> embed_barcodes(examples::device& device, const model_fol
     const auto pooling = readout == "mean" ? ops::pooling::mean : ops::pooling::masked_mean;
     const std::vector<int> shifts = folder.encoder.shifts(device.cpu(), barcodes);
     const index_t n = static_cast<index_t>(barcodes.size()), d = folder.model.config().d_model, seq_len = folder.encoder.tokenizer().seq_len();
-    tensor<float, 2> x({n, project ? folder.projection.d_out() : d}), flat({project ? std::min(n, batch_size) : 0, seq_len * d});
+    tensor<float, 2> x({n, project ? folder.projection.d_out() : d});
     device.run([&](auto& ctx) {
         using memory = typename std::remove_reference_t<decltype(ctx)>::memory;
         const auto& model = examples::on_device(ctx, folder.model);
         nn::bert_activations<float, memory> activations;
         device_input<std::int32_t, 2, memory> ids;
         device_input<std::uint8_t, 2, memory> mask;
-        host_output<float, 3, memory> hidden;
         host_output<float, 2, memory> result;
-        tensor<float, 2, memory> pooled({std::min(n, batch_size), d});
+        const index_t rows = std::min(n, batch_size);
+        tensor<float, 2, memory> read({rows, x.extent(1)}), flat({project ? rows : 0, seq_len * d});
+        nn::position_projection<float, memory> copy;
+        const auto& projection = [&]() -> const nn::position_projection<float, memory>& {
+            if constexpr (is_host_memory<memory>) return folder.projection;
+            else return copy = folder.projection.copy_to(ctx);
+        }();
+        auto& in_float = [&]() -> auto& {  // never in bf16: it was fitted in float
+            if constexpr (is_host_memory<memory>) return device.cpu();
+            else return ctx;
+        }();
         token_batch batch;
         std::vector<index_t> indices;
         for (index_t begin = 0; begin < n; begin += batch_size) {
@@ -58,12 +67,9 @@ inline tensor<float, 2> embed_barcodes(examples::device& device, const model_fol
             folder.encoder.encode(device.cpu(), batch, barcodes, shifts, indices, {}, {});
             const auto mask_there = mask(ctx, batch.mask.view());
             const auto h = model.forward(ctx, activations, ids(ctx, batch.ids.view()), mask_there);
-            if (project) {
-                folder.projection.forward(device.cpu(), x.view().rows(begin, end), hidden(ctx, h), batch.mask.view(), flat.view().rows(0, end - begin));
-                continue;
-            }
-            const auto y = pooled.view().rows(0, end - begin);
-            ops::sequence_pool_forward<float>(ctx, y, h, mask_there, pooling);
+            const auto y = read.view().rows(0, end - begin);
+            if (project) projection.forward(in_float, y, h, mask_there, flat.view().rows(0, end - begin));
+            else ops::sequence_pool_forward<float>(ctx, y, h, mask_there, pooling);
             const auto here = result(ctx, y);
             std::copy_n(here.data(), here.size(), &x(begin, 0));
         }

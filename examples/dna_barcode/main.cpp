@@ -25,7 +25,7 @@ using dna_barcode::settings;
 
 void add_device(CLI::App& app, settings& s) {
     examples::add_device_options(app, s.device, s.bf16);
-    app.footer("--device: the encoder, its losses and its optimiser run there. Tokens, nearest neighbours, linear probes and the fit and use of projections are the CPU's.");
+    app.footer("--device: the encoder, its losses, its optimiser and projections run there. Tokens, nearest neighbours, linear probes and the fit of projections are the CPU's.");
 }
 
 void add_input(CLI::App& app, settings& s, bool model, bool model_required) {

@@ -48,7 +48,7 @@ struct settings {
     float min_dist = 0.0f;
     std::uint64_t seed = 0;
     int threads = 0;
-    std::string device = "cpu";  // where encoders, neighbours, ward and k-means run
+    std::string device = "cpu";  // where encoders, reductions and clusterings run
     bool bf16 = false;           // encoders on the CPU, with products of bf16
 };
 
@@ -211,25 +211,20 @@ inline std::vector<encoder_input> load_inputs(examples::device& device, const se
 template <class Context>
 using rows_of = device_input<float, 2, typename Context::memory>;
 
-/// Empty for "none". UMAP's neighbours are found on the device, exactly when that is not the CPU; the rest is the CPU's.
+/// Empty for "none". Reduced on the device; of UMAP the graph and its start are the CPU's, of PCA the decomposition.
 inline std::optional<tensor<float, 2>> reduce(examples::device& device, const settings& s, tensor_view<const float, 2> x, const std::string& how) {
-    cpu_context& ctx = device.cpu();
     if (how == "none") return std::nullopt;
-    if (how == "pca") return cluster::pca(ctx, x, {.n_components = std::min({s.n_components, x.extent(0), x.extent(1)})}).transform(ctx, x);
-    const bool cosine = s.metric == "cosine";
-    const cluster::umap_options options{.n_components = s.n_components, .n_neighbors = s.n_neighbors, .min_dist = s.min_dist,
-                                        .metric = cosine ? cluster::umap_metric::cosine : cluster::umap_metric::euclidean, .seed = s.seed};
-    if (device.is_cpu()) return cluster::umap(ctx, x, options).embedding;
-    auto neighbors = device.run_in_float([&](auto& there) {
-        rows_of<std::remove_reference_t<decltype(there)>> rows;
+    return device.run_in_float([&](auto& there) {
+        using context = std::remove_reference_t<decltype(there)>;
+        rows_of<context> rows;
         const auto x_there = rows(there, x);
-        return cluster::knn(there, x_there, x_there, {.k = s.n_neighbors, .metric = cosine ? cluster::knn_metric::cosine : cluster::knn_metric::euclidean});
+        if (how == "pca") return cluster::pca(there, x_there, {.n_components = std::min({s.n_components, x.extent(0), x.extent(1)})}).transform(there, x_there);
+        const cluster::umap_options options{.n_components = s.n_components, .n_neighbors = s.n_neighbors, .min_dist = s.min_dist,
+                                            .metric = s.metric == "cosine" ? cluster::umap_metric::cosine : cluster::umap_metric::euclidean, .seed = s.seed};
+        if constexpr (std::is_same_v<context, cpu_context>) return cluster::umap(there, x_there, options).embedding;
+        else return cluster::umap(there, device.cpu(), x_there, options).embedding;
     });
-    return cluster::umap(ctx, x, std::move(neighbors), options).embedding;
 }
-
-/// Whether the device clusters so; what it does not is the CPU's.
-inline bool clusters_on_device(const settings& s) { return s.linkage == "ward" || s.linkage == "kmeans"; }
 
 inline std::vector<std::int32_t> cluster_items(examples::device& device, const settings& s, tensor_view<const float, 2> x, index_t n_clusters, cluster::dendrogram& tree) {
     tree = {};
@@ -241,11 +236,10 @@ inline std::vector<std::int32_t> cluster_items(examples::device& device, const s
         return {r.labels.begin(), r.labels.end()};
     }
     const auto linkage = s.linkage == "average" ? cluster::linkage::average : s.linkage == "complete" ? cluster::linkage::complete : s.linkage == "single" ? cluster::linkage::single : cluster::linkage::ward;
-    const auto grow = [&](auto& ctx) {
+    tree = device.run_in_float([&](auto& ctx) {
         rows_of<std::remove_reference_t<decltype(ctx)>> rows;
         return cluster::agglomerative(ctx, rows(ctx, x), {.linkage = linkage});
-    };
-    tree = clusters_on_device(s) ? device.run_in_float(grow) : grow(device.cpu());
+    });
     const auto labels = tree.cut({.n_clusters = n_clusters});
     return {labels.begin(), labels.end()};
 }

@@ -110,8 +110,7 @@ void write_report(const std::string& path, cpu_context& ctx, const settings& s, 
 
 int run(const settings& s) {
     const auto start = std::chrono::steady_clock::now();
-    const std::string on_the_cpu = std::string("tokens, projections, PCA, UMAP's layout, the report, scores") + (clusters_on_device(s) ? "" : ", " + s.linkage + " linkage");
-    examples::device device({s.device, s.threads, s.bf16}, "zero_shot_clustering", on_the_cpu);
+    examples::device device({s.device, s.threads, s.bf16}, "zero_shot_clustering", "tokens, PCA's decomposition, UMAP's graph and start, the report, scores");
     cpu_context& ctx = device.cpu();
     std::map<std::string, double> metrics;
     std::vector<labelling> truths;
@@ -193,7 +192,7 @@ int main(int argc, char** argv) {
     app.add_option("--seed", s.seed)->capture_default_str();
     app.add_option("--threads", s.threads, "0 = all cores")->capture_default_str();
     examples::add_device_options(app, s.device, s.bf16);
-    app.footer("--device: the encoders of --model, UMAP's neighbours, ward and k-means run there; PCA, UMAP's layout, the other linkages and scores are the CPU's.");
+    app.footer("--device: the encoders of --model, reductions and clusterings run there; PCA's decomposition, UMAP's graph and start, the report and scores are the CPU's.");
     app.add_flag("--quiet", s.quiet, "no progress");
     CLI11_PARSE(app, argc, argv);
     if (s.reduce.empty()) s.reduce = {"umap"};

@@ -28,6 +28,7 @@
 #include "instar/ops/adamw.hpp"
 #include "instar/ops/attention.hpp"
 #include "instar/ops/batch_norm.hpp"
+#include "instar/ops/centre_tokens.hpp"
 #include "instar/ops/channels_last.hpp"
 #include "instar/ops/contrastive.hpp"
 #include "instar/ops/conv2d.hpp"

@@ -76,6 +76,20 @@ void check_linear() {
 
 }  // namespace
 
+TEST_CASE("products of double on the emulated device keep double's digits") {
+    cuda_context ctx;
+    for (const bool ta : {false, true}) {
+        for (const bool tb : {false, true}) {
+            const auto a = test::random_tensor<double, 2>({ta ? 30 : 7, ta ? 7 : 30}, 1), b = test::random_tensor<double, 2>({tb ? 5 : 30, tb ? 30 : 5}, 2);
+            tensor<double, 2> c({7, 5}), e({7, 5});
+            for (const bool accumulate : {false, true}) {
+                cuda::run_matmul(ctx, "test", cuda::row_major_product<double>(c, a, b, ta, tb, accumulate));
+                ops::ref::gemm<double>(e, a, b, {.transpose_a = ta, .transpose_b = tb, .accumulate = accumulate});
+                CHECK(test::max_error(c.view(), e.view()) <= 1e-14);
+            }
+        }
+    }
+}
 TEST_CASE("gemm on the emulated device agrees with the reference") {
     check_gemm<float>();
     check_gemm<bf16>();

@@ -92,12 +92,14 @@ if [[ -n $emulated ]]; then
         check "  finetune" "$emulated" finetune --metadata sim.csv --model cpu/pre --out "$device/fine" "${step[@]}" --save-best-model --device $device
         check "  metric" "$emulated" metric --metadata sim.csv --model cpu/pre --out "$device/metric" "${step[@]}" --device $device
         check "  embed" "$emulated" embed --model cpu/metric --input some.fasta --out "$device/x.npy" --device $device
+        check "  embed by a projection" "$emulated" embed --model projected --input some.fasta --out "$device/projected.npy" --device $device
         check "  predict" "$emulated" predict --model cpu/fine --input some.fasta --out "$device/predictions.tsv" --device $device
     done
     check "the device is named, and what stays on the CPU" bash -c "'$emulated' embed --model cpu/pre --input some.fasta --out o.npy --device emulated 2>&1 | grep -q 'runs on emulated .*; on the CPU: tokens'"
     for run in pre fine metric; do check "$run: the losses of both" same_losses cpu/$run/log.jsonl emulated/$run/log.jsonl; done
     check "  the best epoch's model is the trained one" cmp emulated/fine/model.safetensors emulated/fine/best/model.safetensors
     check "embeddings of both" same_numbers cpu/x.npy emulated/x.npy
+    check "projections of both" same_numbers cpu/projected.npy emulated/projected.npy
     check "a model of the device in the program without one" "$program" embed --model emulated/metric --input some.fasta --out o.npy
     # Interrupted on the device; resumed there with the bits of an uninterrupted run, and on the CPU.
     check "an uninterrupted run" "$emulated" pretrain "${tiny[@]}" --epochs 6 --out whole --device emulated

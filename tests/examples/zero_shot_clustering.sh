@@ -42,11 +42,16 @@ if [[ -n $emulated ]]; then
         mkdir -p $device
         check "ward on $device" "$emulated" --embeddings x.npy --reduce none --n-clusters 5 --labels-out $device/ward.npy --device $device --quiet
         check "  k-means" "$emulated" --embeddings x.npy --reduce none --linkage kmeans --n-clusters 5 --labels-out $device/kmeans.npy --device $device --quiet
-        check "  average linkage, on the CPU" "$emulated" --embeddings x.npy --reduce none --linkage average --n-clusters 5 --labels-out $device/average.npy --device $device --quiet
+        for linkage in average complete single; do
+            check "  $linkage linkage" "$emulated" --embeddings x.npy --reduce none --linkage $linkage --n-clusters 5 --labels-out $device/$linkage.npy --device $device --quiet
+        done
+        check "  after PCA" "$emulated" --embeddings x.npy --reduce pca --n-components 4 --n-clusters 5 --labels-out $device/pca.npy --device $device --quiet
         check "  after UMAP" "$emulated" --embeddings x.npy --n-components 4 --n-neighbors 8 --n-clusters 5 --labels-out $device/umap.npy --reduced-out $device/reduced.npy --device $device --quiet
         check "  a model's embeddings" "$emulated" --metadata sim.csv --model pre --partition test --dedup --reduce none --labels-out $device/model.npy --device $device --quiet
     done
-    for part in ward kmeans average umap reduced; do check "  $part: the same on both, bit for bit" cmp cpu/$part.npy emulated/$part.npy; done
-    check "what stays on the CPU is named" bash -c "'$emulated' --embeddings x.npy --reduce none --linkage single --n-clusters 5 --device emulated 2>&1 | grep -q 'on the CPU: .* single linkage'"
+    for part in ward kmeans average complete single pca; do check "  $part: the same labels on both" cmp cpu/$part.npy emulated/$part.npy; done
+    check "UMAP once more on emulated" "$emulated" --embeddings x.npy --n-components 4 --n-neighbors 8 --n-clusters 5 --labels-out again.npy --reduced-out reduced.npy --device emulated --quiet
+    check "  gives the same bits" cmp reduced.npy emulated/reduced.npy
+    check "what stays on the CPU is named" bash -c "'$emulated' --embeddings x.npy --reduce none --linkage single --n-clusters 5 --device emulated 2>&1 | grep -q \"on the CPU: tokens, PCA's decomposition, UMAP's graph and start, the report, scores\""
 fi
 exit $failed

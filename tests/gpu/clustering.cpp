@@ -1,5 +1,6 @@
 // The clusterers of cuda_context on a real GPU, against the CPU's.
 
+#include "instar/cluster/umap.hpp"
 #include "support/clustering_checks.hpp"
 
 using namespace instar;
@@ -35,7 +36,38 @@ TEST_CASE("gpu agglomerative equals the CPU's") {
     test::check_device_agglomerative(ctx, test::clouds(3000, 20, 40, 0.3f, 7),
                                      {.linkage = linkage::average, .metric = linkage_metric::cosine});
 }
+TEST_CASE("gpu agglomerative over distances equals the CPU's") {
+    cuda_context ctx;
+    using namespace cluster;
+    for (const auto l : {linkage::single, linkage::complete, linkage::average, linkage::weighted, linkage::centroid,
+                         linkage::median}) {
+        test::check_device_agglomerative(ctx, test::clouds(3000, 50, 60, 0.2f, 11), {.linkage = l});
+    }
+    test::check_device_agglomerative(ctx, test::clouds(10'000, 20, 60, 0.2f, 12), {.linkage = linkage::single});
+    test::check_device_agglomerative(ctx, test::clouds(2000, 20, 60, 0.2f, 13),
+                                     {.linkage = linkage::complete, .metric = linkage_metric::cosine});
+}
 TEST_CASE("gpu silhouettes are the CPU's") {
     cuda_context ctx;
     test::check_device_silhouette(ctx, test::clouds(5000, 50, 30, 0.3f, 8), 30);
+}
+TEST_CASE("gpu principal components are the CPU's") {
+    cuda_context ctx;
+    test::check_device_pca(ctx, test::stretched_clouds(20'000, 96, 9), {.n_components = 20});
+    test::check_device_pca(ctx, test::stretched_clouds(100, 700, 10), {.n_components = 10, .whiten = true});
+}
+TEST_CASE("gpu umap: the first epoch is the CPU's, whole layouts have the same bits each time") {
+    cuda_context ctx;
+    cpu_context cpu;
+    const auto x = test::clouds(5000, 30, 40, 0.3f, 14);
+    const test::device_rows rows(ctx, x);
+    for (const index_t m : {2, 20}) {
+        const cluster::umap_options one{.n_components = m, .n_epochs = 1, .seed = 4}, all{.n_components = m, .seed = 4};
+        const auto found = cluster::umap(ctx, cpu, rows.view(), one), expected = cluster::umap(cpu, x, one);
+        CHECK(test::max_error(found.embedding.view(), expected.embedding.view()) <= 1e-3);
+        const auto a = cluster::umap(ctx, cpu, rows.view(), all), b = cluster::umap(ctx, cpu, rows.view(), all);
+        CHECK(test::same_bits(a.embedding.view(), b.embedding.view()));
+        const auto y = a.transform(ctx, cpu, rows.view().rows(0, 100));
+        CHECK(test::max_error(y.view(), a.embedding.view().rows(0, 100)) < 0.2);
+    }
 }

@@ -14,7 +14,7 @@ check() {
     local operator
     while read -r operator; do
         n_operators=$((n_operators + 1))
-        if ! grep -qE "template [a-z0-9_:<>, ]+ $operator<(T|float|bf16)>\($2&" "$3" 2>/dev/null; then
+        if ! grep -qE "template [a-z0-9_:<>, ]+[ :]$operator<(T|float|bf16)>\($2&" "$3" 2>/dev/null; then
             echo "$1: $operator($2&, …) is not instantiated in $3" >&2
             n_missing=$((n_missing + 1))
         fi

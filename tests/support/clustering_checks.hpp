@@ -9,6 +9,7 @@
 //     test::check_device_kmeans(ctx, x, {.n_clusters = 8});
 //     test::check_device_agglomerative(ctx, x, {});
 //     test::check_device_silhouette(ctx, x, 5);
+//     test::check_device_pca(ctx, x, {.n_components = 4});
 
 #include <algorithm>
 #include <cmath>
@@ -19,6 +20,7 @@
 #include "instar/cluster/agglomerative.hpp"
 #include "instar/cluster/kmeans.hpp"
 #include "instar/cluster/knn.hpp"
+#include "instar/cluster/pca.hpp"
 #include "instar/cluster/silhouette.hpp"
 #include "instar/core/cpu_context.hpp"
 #include "instar/cuda/cuda_context.hpp"
@@ -48,6 +50,15 @@ inline tensor<float, 2> clouds(index_t n, index_t d, index_t n_centres, float sp
     tensor<float, 2> x({n, d});
     for (index_t i = 0; i < n; ++i) {
         for (index_t c = 0; c < d; ++c) x(i, c) = centres(i % n_centres, c) + spread * noise(i, c);
+    }
+    return x;
+}
+
+/// n rows about (3, 3, …), in each column wider than in the one before: variances that stand apart.
+inline tensor<float, 2> stretched_clouds(index_t n, index_t d, std::uint64_t seed) {
+    auto x = random_tensor<float, 2>({n, d}, seed);
+    for (index_t i = 0; i < n; ++i) {
+        for (index_t c = 0; c < d; ++c) x(i, c) = 3.0f + x(i, c) * std::pow(1.2f, static_cast<float>(c % 32));
     }
     return x;
 }
@@ -173,6 +184,37 @@ inline void check_device_silhouette(cuda_context& ctx, tensor_view<const float, 
         CHECK(cluster::silhouette_score(ctx, rows.view(), labels, metric) ==
               doctest::Approx(cluster::silhouette_score(cpu, x, labels, metric)).epsilon(1e-10));
     }
+}
+
+/// The same components and shares of variance, and rows projected alike. Values of x must stand apart.
+inline void check_same_components(const cluster::pca_model& found, const cluster::pca_model& expected) {
+    REQUIRE(found.components.extent(0) == expected.components.extent(0));
+    REQUIRE(found.components.extent(1) == expected.components.extent(1));
+    CHECK(max_error(found.components.view(), expected.components.view()) <= 1e-6);
+    CHECK(max_error(found.mean.view(), expected.mean.view()) <= 1e-6);
+    CHECK(found.whiten == expected.whiten);
+    for (std::size_t i = 0; i < expected.explained_variance.size(); ++i) {
+        CHECK(std::fabs(found.explained_variance[i] - expected.explained_variance[i]) <=
+              1e-11 * expected.explained_variance[0]);
+        CHECK(std::fabs(found.explained_variance_ratio[i] - expected.explained_variance_ratio[i]) <= 1e-11);
+    }
+}
+inline void check_device_pca(cuda_context& ctx, tensor_view<const float, 2> x, const cluster::pca_options& options) {
+    CAPTURE(x.extent(0));
+    CAPTURE(x.extent(1));
+    cpu_context cpu;
+    const device_rows rows(ctx, x, x.extent(1) + 3);
+    const auto found = cluster::pca(ctx, rows.view(), options), expected = cluster::pca(cpu, x, options);
+    check_same_components(found, expected);
+    const auto y = expected.transform(cpu, x);
+    CHECK(max_error(expected.transform(ctx, rows.view()).view(), y.view()) <= 1e-5);
+    // To rows with gaps between them, which stay on the device.
+    tensor<float, 2, device_memory> there({y.extent(0), y.extent(1) + 2});
+    const tensor_view<float, 2> part(there.data(), {y.extent(0), y.extent(1)}, {y.extent(1) + 2, 1});
+    expected.transform(ctx, part, rows.view());
+    tensor<float, 2> here({y.extent(0), y.extent(1)});
+    ctx.download(here.view(), tensor_view<const float, 2>(part));
+    CHECK(max_error(here.view(), y.view()) <= 1e-5);
 }
 
 }  // namespace instar::test

@@ -19,6 +19,7 @@
 #include "instar/ops/l2_normalize.hpp"
 #include "instar/ops/ref/adamw.hpp"
 #include "instar/ops/ref/attention.hpp"
+#include "instar/ops/ref/centre_tokens.hpp"
 #include "instar/ops/ref/cross_entropy.hpp"
 #include "instar/ops/ref/dropout.hpp"
 #include "instar/ops/ref/elementwise.hpp"
@@ -229,6 +230,12 @@ void check_device_tokens(cuda_context& ctx, index_t n_batch, index_t seq_len, in
     ops::sequence_pool_backward<T>(ctx, y, pooled, mask, ops::pooling::masked_mean);
     ops::ref::sequence_pool_backward<T>(y.host, pooled.host, mask.host.view(), ops::pooling::masked_mean);
     CHECK(y.agrees());
+    ops::centre_tokens_forward<T>(ctx, y, dy, position, mask);
+    ops::ref::centre_tokens_forward<T>(y.host, dy.host, position.host, mask.host.view());
+    CHECK(y.agrees());
+    ops::centre_tokens_backward<T>(ctx, y, dy, mask);
+    ops::ref::centre_tokens_backward<T>(y.host, dy.host, mask.host.view());
+    CHECK(same_bits(y.fetch().view(), y.host.view()));
 }
 
 template <class T>

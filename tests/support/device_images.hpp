@@ -112,6 +112,19 @@ void check_device_relu_and_sgd(cuda_context& ctx, index_t n) {
     ops::ref::sgd_update<T>(a.host, b.host, dx.host, o);
     CHECK(a.agrees());
     CHECK(b.agrees());
+    if constexpr (std::is_same_v<T, bf16>) {
+        a.upload();  // both begin with the same bits
+        mirrored<float, 1> master(ctx, {n}, 6), momentum(ctx, {n}, 7);
+        for (const index_t step : {1, 2}) {
+            auto each = o;
+            each.step = step;
+            ops::sgd_update<T>(ctx, a, master, momentum, dx, each);
+            ops::ref::sgd_update<T>(a.host, master.host, momentum.host, dx.host, each);
+        }
+        CHECK(a.agrees());
+        CHECK(master.agrees());
+        CHECK(momentum.agrees());
+    }
 }
 
 /// All operators of image networks; `large` adds sizes that only a GPU computes quickly.

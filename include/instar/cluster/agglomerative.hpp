@@ -140,21 +140,39 @@ inline dendrogram agglomerative_precomputed(cpu_context& ctx, tensor_view<const 
 
 #endif
 
-/// The same on a GPU, over means: ward, and average linkage of squared euclidean or cosine distances. x lies in device memory, the
-/// tree on the host.
+/// The same on a GPU: x lies in device memory, the tree on the host. Every linkage and metric of the CPU.
 ///
-/// By rounds: every cluster looks for its nearest, all pairs that are each other's nearest merge. Float products say who may be near
-/// enough, double decides, by (distance, smaller slot), as on the CPU. Where no two distances are equal the tree is the CPU's, heights
+/// | linkage                                               | memory in bytes, about               | method                        |
+/// |-------------------------------------------------------|--------------------------------------|-------------------------------|
+/// | ward; average of sqeuclidean or cosine                | n·(16·d + 300), 256 MiB of lists     | rounds of mutual neighbours   |
+/// | single                                                | n·(6·d + 100); 12·d for cosine       | minimum spanning tree         |
+/// | complete, weighted; average of euclidean              | n·(n − 1)/2 · (8 or 4) + n·(8·d + 100) | the CPU's chain over a matrix |
+/// | centroid, median                                      | the same                             | the CPU's generic algorithm   |
+///
+/// Single linkage and all that goes over a matrix: distances are computed in double in the CPU's operations, and merges are chosen as the
+/// CPU chooses them, also among equal distances: the CPU's tree bit for bit, ties included.
+///
+/// Over means, by rounds: every cluster looks for its nearest, all pairs that are each other's nearest merge. Float products say who may be
+/// near enough, double decides, by (distance, smaller slot), as on the CPU. Where no two distances are equal the tree is the CPU's, heights
 /// to rounding (double sums are added in another order) and labels number for number. Rows that coincide merge first, at height 0; so
-/// where there are some, clusters are the CPU's, but their numbers need not be. Other ties fall either way, both being right. The same
-/// bits on every run.
+/// where there are some, clusters are the CPU's, but their numbers need not be. Other ties fall either way, both being right.
 ///
-/// Cost: some 1.5 to 2.6 times 2·n²·d FLOP of float (a round searches for clusters alone that merged or whose nearest did), in a few
-/// dozen rounds with six waits for the host each. Memory: about n·(16·d + 300) bytes and at most 256 MiB of lists, no
-/// matrix; memory_limit 0 stands for the device's memory.
-/// Throws as on the CPU, and value_error for the linkages that have no mean. T is float: a template, so that instar::compiled can hold it.
+/// The same bits on every run.
+///
+/// Cost: over means some 1.5 to 2.6 times 2·n²·d FLOP of float (a round searches for clusters alone that merged or whose nearest did), in a
+/// few dozen rounds with six waits for the host each. Single: 3·n²·d FLOP of double, less for what is dropped on the way, 2·n launches and a
+/// few hundred waits. Over a matrix 3·n²·d/2 FLOP of double, at most 6·n launches that read a row of the matrix each, a wait every 1,024 of
+/// them; centroid and median some 4·n waits. memory_limit 0 stands for the device's memory.
+/// Throws as on the CPU. T is float: a template, so that instar::compiled can hold it.
 template <class T = float>
 dendrogram agglomerative(cuda_context& ctx, in_view<T, 2> x, agglomerative_options options = {});
+
+/// agglomerative_precomputed of distances in device memory; T: float or double, named by the caller when it is double. Everything as for
+/// agglomerative over a matrix; errors as on the CPU, value by value.
+template <class T = float>
+dendrogram agglomerative_precomputed(cuda_context& ctx, in_view<T, 2> square, agglomerative_options options = {});
+template <class T = float>
+dendrogram agglomerative_precomputed(cuda_context& ctx, in_view<T, 1> condensed, agglomerative_options options = {});
 
 }  // namespace instar::cluster
 

@@ -6,21 +6,25 @@
 //     auto model = cluster::umap(ctx, x, {.n_components = 50, .n_neighbors = 30, .min_dist = 0.0f});
 //     model.embedding;                                     // [n, 50]
 //     auto more = model.transform(ctx, new_rows);          // into the same layout
+//     auto fast = cluster::umap(gpu, ctx, x_there, {});    // neighbours and descent on a GPU
 //
 // Options have umap-learn's names, meanings and defaults. The result is the same for a seed, whatever the number of threads. Nearest neighbours
 // are exact (cluster/knn.hpp) up to 200,000 rows, above that most of them (cluster/nn_descent.hpp); options.neighbors decides otherwise. How it works: detail/umap_graph.hpp, detail/umap_spectral.hpp, detail/umap_layout.hpp.
 
 #include <cmath>
+#include <concepts>
 #include <functional>
 #include <string>
 #include <tuple>
 #include <utility>
 
+#include "instar/cluster/detail/umap_device_layout.hpp"
 #include "instar/cluster/detail/umap_graph.hpp"
 #include "instar/cluster/detail/umap_layout.hpp"
 #include "instar/cluster/detail/umap_spectral.hpp"
 #include "instar/cluster/knn.hpp"
 #include "instar/cluster/nn_descent.hpp"
+#include "instar/core/transfer.hpp"
 
 namespace instar::cluster {
 
@@ -51,6 +55,25 @@ struct umap_options {
     std::function<void(index_t epoch, index_t n_epochs)> progress = {};  ///< after each epoch; may throw to stop
 };
 
+namespace detail {
+
+/// Who moves positions: heads, of the graph's rows; tails: of its columns, the same tensor or a fixed one.
+struct umap_host_layout {
+    cpu_context& ctx;
+    void operator()(const umap_graph& graph, const umap_layout_options& o, tensor<float, 2>& heads, const tensor<float, 2>& tails, std::uint64_t seed) const {
+        umap_layout(graph, o).run(ctx, heads, tails, seed);
+    }
+};
+template <std::same_as<cuda_context> Device>
+struct umap_on_device {
+    Device& device;
+    void operator()(const umap_graph& graph, const umap_layout_options& o, tensor<float, 2>& heads, const tensor<float, 2>& tails, std::uint64_t seed) const {
+        umap_device_layout<float>(device, {graph.start, graph.column, graph.weight}, o, heads, tails, seed);
+    }
+};
+
+}  // namespace detail
+
 /// A layout, and what it takes to lay out more points.
 class umap_model {
 public:
@@ -62,11 +85,35 @@ public:
     /// Positions of new rows, [n_new, d] → [n_new, n_components]: the mean of their neighbours' by membership, then a third of the epochs in
     /// which they alone move. Throws as umap does.
     tensor<float, 2> transform(cpu_context& ctx, tensor_view<const float, 2> x) const {
+        check_transform(x);
+        if (x.extent(0) == 0) return tensor<float, 2>({0, embedding.extent(1)});
+        return transform_by(ctx, knn(ctx, x, data.view(), {.k = options.n_neighbors, .metric = metric_of(options)}), detail::umap_host_layout{ctx});
+    }
+
+    /// The same with neighbours found and rows moved on a GPU; x lies in device memory, y on the host. As umap of a device has it.
+    template <std::same_as<cuda_context> Device>
+    tensor<float, 2> transform(Device& device, cpu_context& ctx, tensor_view<const float, 2> x) const {
+        check_transform(x);
+        if (x.extent(0) == 0) return tensor<float, 2>({0, embedding.extent(1)});
+        device_input<float, 2, typename Device::memory> references;
+        return transform_by(ctx, knn<float>(device, x, references(device, data.view()), {.k = options.n_neighbors, .metric = metric_of(options)}), detail::umap_on_device<Device>{device});
+    }
+
+    // What transform needs.
+    tensor<float, 2> data;
+    umap_options options;
+
+    static knn_metric metric_of(const umap_options& o) { return o.metric == umap_metric::cosine ? knn_metric::cosine : knn_metric::euclidean; }
+
+private:
+    void check_transform(tensor_view<const float, 2> x) const {
         if (x.extent(1) != data.extent(1)) throw shape_error("umap.transform: x has shape " + shape_string(x) + ", expected [n, " + std::to_string(data.extent(1)) + "]");
-        const index_t n = x.extent(0), m = embedding.extent(1);
+    }
+
+    template <class Layout>
+    tensor<float, 2> transform_by(cpu_context& ctx, const knn_result& neighbours, Layout&& layout) const {
+        const index_t n = neighbours.index.extent(0), m = embedding.extent(1);
         tensor<float, 2> y({n, m});
-        if (n == 0) return y;
-        const auto neighbours = knn(ctx, x, data.view(), {.k = options.n_neighbors, .metric = metric_of(options)});
         const detail::umap_memberships w(ctx, neighbours.index.view(), neighbours.distance.view(), static_cast<double>(std::max(0.0f, options.local_connectivity - 1.0f)), false);
         detail::umap_graph graph;
         graph.start.push_back(0);
@@ -84,17 +131,11 @@ public:
         }
         const index_t epochs = options.n_epochs > 0 ? std::max<index_t>(1, options.n_epochs / 3) : n <= 10000 ? 100 : 30;
         graph.prune(epochs);
-        detail::umap_layout(graph, {.n_epochs = epochs, .a = static_cast<float>(a), .b = static_cast<float>(b), .repulsion = options.repulsion_strength,
-                                    .learning_rate = 0.25f * options.learning_rate, .negative_sample_rate = options.negative_sample_rate, .both_ends = false})
-            .run(ctx, y, embedding, options.seed + 1);
+        layout(graph, {.n_epochs = epochs, .a = static_cast<float>(a), .b = static_cast<float>(b), .repulsion = options.repulsion_strength,
+                       .learning_rate = 0.25f * options.learning_rate, .negative_sample_rate = options.negative_sample_rate, .both_ends = false},
+               y, embedding, options.seed + 1);
         return y;
     }
-
-    // What transform needs.
-    tensor<float, 2> data;
-    umap_options options;
-
-    static knn_metric metric_of(const umap_options& o) { return o.metric == umap_metric::cosine ? knn_metric::cosine : knn_metric::euclidean; }
 };
 
 namespace detail {
@@ -136,8 +177,9 @@ inline void check_umap_neighbors(tensor_view<const float, 2> x, const knn_result
     }
 }
 
-/// From checked arguments.
-inline umap_model umap_of_neighbors(cpu_context& ctx, tensor_view<const float, 2> x, knn_result neighbours, umap_options options) {
+/// From checked arguments. layout: umap_host_layout, or of a device.
+template <class Layout>
+umap_model umap_of_neighbors(cpu_context& ctx, tensor_view<const float, 2> x, knn_result neighbours, umap_options options, Layout&& layout) {
     const index_t n = x.extent(0), m = options.n_components;
     umap_model model;
     // The point itself comes first; among more duplicates than neighbours it may be missing, and takes the last one's place.
@@ -175,9 +217,9 @@ inline umap_model umap_of_neighbors(cpu_context& ctx, tensor_view<const float, 2
         for (index_t i = 0; i < n; ++i) model.embedding(i, c) = high > low ? 10.0f * (model.embedding(i, c) - low) / (high - low) : 0.0f;
     }
     std::tie(model.a, model.b) = detail::umap_curve(static_cast<double>(options.min_dist), static_cast<double>(options.spread));
-    detail::umap_layout(graph, {.n_epochs = n_epochs, .a = static_cast<float>(model.a), .b = static_cast<float>(model.b), .repulsion = options.repulsion_strength,
-                                .learning_rate = options.learning_rate, .negative_sample_rate = options.negative_sample_rate, .progress = options.progress})
-        .run(ctx, model.embedding, model.embedding, options.seed);
+    layout(graph, {.n_epochs = n_epochs, .a = static_cast<float>(model.a), .b = static_cast<float>(model.b), .repulsion = options.repulsion_strength,
+                   .learning_rate = options.learning_rate, .negative_sample_rate = options.negative_sample_rate, .progress = options.progress},
+           model.embedding, model.embedding, options.seed);
     model.data = tensor<float, 2>({n, x.extent(1)});
     for (index_t i = 0; i < n; ++i) {
         for (index_t c = 0; c < x.extent(1); ++c) model.data(i, c) = x(i, c);
@@ -206,7 +248,7 @@ inline umap_model umap(cpu_context& ctx, tensor_view<const float, 2> x, umap_opt
     const knn_metric metric = umap_model::metric_of(options);
     const bool exact = options.neighbors == umap_neighbors::exact || (options.neighbors == umap_neighbors::automatic && umap_neighbors_exact(x.extent(0), x.extent(1)));
     auto neighbours = exact ? knn(ctx, x, x, {.k = options.n_neighbors, .metric = metric}) : nn_descent(ctx, x, {.k = options.n_neighbors, .metric = metric, .seed = options.seed});
-    return detail::umap_of_neighbors(ctx, x, std::move(neighbours), std::move(options));
+    return detail::umap_of_neighbors(ctx, x, std::move(neighbours), std::move(options), detail::umap_host_layout{ctx});
 }
 
 /// The same from neighbours found before, the nearest first: on a GPU, say, or once for several layouts. index and distance are
@@ -219,7 +261,23 @@ inline umap_model umap(cpu_context& ctx, tensor_view<const float, 2> x, umap_opt
 inline umap_model umap(cpu_context& ctx, tensor_view<const float, 2> x, knn_result neighbors, umap_options options = {}) {
     detail::check_umap(x, options);
     detail::check_umap_neighbors(x, neighbors, options);
-    return detail::umap_of_neighbors(ctx, x, std::move(neighbors), std::move(options));
+    return detail::umap_of_neighbors(ctx, x, std::move(neighbors), std::move(options), detail::umap_host_layout{ctx});
+}
+
+/// UMAP with neighbours and descent on a GPU: x lies in device memory, the model on the host. Memberships, their union and the spectral start
+/// are the CPU's, by ctx, from a host copy of x.
+///
+/// Neighbours are exact whatever the number of rows (value_error for umap_neighbors::descent, which is the CPU's); they are those that the CPU
+/// finds, so the start is the CPU's too. The descent has the CPU's groups, random numbers and order of additions; its sums and powers round
+/// otherwise, as they do on the CPU between instruction sets, so results agree as those of two seeds do. The same bits on every run.
+/// Cost and device memory: cluster/knn.hpp, detail/umap_device_layout.hpp. Throws as on the CPU, with k-NN's texts for values of x.
+template <std::same_as<cuda_context> Device>
+umap_model umap(Device& device, cpu_context& ctx, tensor_view<const float, 2> x, umap_options options = {}) {
+    detail::check_umap(x, options);
+    if (options.neighbors == umap_neighbors::descent) throw value_error("umap: neighbors are exact on a device; by descent they are found on the CPU alone");
+    auto neighbours = knn<float>(device, x, x, {.k = options.n_neighbors, .metric = umap_model::metric_of(options)});
+    host_output<float, 2, typename Device::memory> here;
+    return detail::umap_of_neighbors(ctx, here(device, x), std::move(neighbours), std::move(options), detail::umap_on_device<Device>{device});
 }
 
 }  // namespace instar::cluster

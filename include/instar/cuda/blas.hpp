@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <type_traits>
 #include <utility>
 
 #include "instar/cuda/matmul_problem.hpp"
@@ -40,7 +41,7 @@ public:
     template <class T>
     void run(const char* op, cudaStream_t stream, const matmul_problem<T>& p) {
         plan& chosen = find_plan(op, p);
-        const float alpha = 1.0f, beta = p.accumulate ? 1.0f : 0.0f;
+        const scale_t<T> alpha(1), beta(p.accumulate ? 1 : 0);
         if (p.bias != nullptr) {
             check(cublasLtMatmulDescSetAttribute(chosen.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p.bias, sizeof p.bias), op,
                   "cublasLtMatmulDescSetAttribute");
@@ -51,6 +52,12 @@ public:
     }
 
 private:
+    /// What factors are given in: float, but for products of double.
+    template <class T>
+    using scale_t = std::conditional_t<std::is_same_v<T, double>, double, float>;
+    template <class T>
+    static constexpr cudaDataType_t k_type = std::is_same_v<T, bf16> ? CUDA_R_16BF : std::is_same_v<T, double> ? CUDA_R_64F : CUDA_R_32F;
+
     struct key {
         int type = 0;
         bool transpose_a = false, transpose_b = false, accumulate = false, bias = false, tf32 = false;
@@ -85,7 +92,7 @@ private:
 
     template <class T>
     plan& find_plan(const char* op, const matmul_problem<T>& p) {
-        const key k{.type = std::is_same_v<T, bf16> ? 1 : 0, .transpose_a = p.transpose_a, .transpose_b = p.transpose_b,
+        const key k{.type = k_type<T>, .transpose_a = p.transpose_a, .transpose_b = p.transpose_b,
                     .accumulate = p.accumulate, .bias = p.bias != nullptr, .tf32 = tf32_, .m = p.m, .n = p.n, .k = p.k, .lda = p.lda,
                     .ldb = p.ldb, .ldd = p.ldd, .align_a = alignment(p.a), .align_b = alignment(p.b), .align_d = alignment(p.d)};
         std::unique_ptr<plan>& slot = plans_[k];
@@ -102,10 +109,11 @@ private:
 
     template <class T>
     std::unique_ptr<plan> make_plan(const char* op, const matmul_problem<T>& p, const key& k) {
-        constexpr cudaDataType_t k_type = std::is_same_v<T, bf16> ? CUDA_R_16BF : CUDA_R_32F;
-        const cublasComputeType_t compute = tf32_ && std::is_same_v<T, float> ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+        const cublasComputeType_t compute = std::is_same_v<T, double>          ? CUBLAS_COMPUTE_64F
+                                            : tf32_ && std::is_same_v<T, float> ? CUBLAS_COMPUTE_32F_FAST_TF32
+                                                                                : CUBLAS_COMPUTE_32F;
         auto made = std::make_unique<plan>();
-        check(cublasLtMatmulDescCreate(&made->operation, compute, CUDA_R_32F), op, "cublasLtMatmulDescCreate");
+        check(cublasLtMatmulDescCreate(&made->operation, compute, k_type<scale_t<T>>), op, "cublasLtMatmulDescCreate");
         const auto set = [&](cublasLtMatmulDescAttributes_t attribute, const auto& value) {
             check(cublasLtMatmulDescSetAttribute(made->operation, attribute, &value, sizeof value), op, "cublasLtMatmulDescSetAttribute");
         };
@@ -118,7 +126,7 @@ private:
             set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.bias);
         }
         const auto layout = [&](cublasLtMatrixLayout_t& to, index_t rows, index_t columns, index_t ld) {
-            check(cublasLtMatrixLayoutCreate(&to, k_type, static_cast<std::uint64_t>(rows), static_cast<std::uint64_t>(columns), ld), op,
+            check(cublasLtMatrixLayoutCreate(&to, k_type<T>, static_cast<std::uint64_t>(rows), static_cast<std::uint64_t>(columns), ld), op,
                   "cublasLtMatrixLayoutCreate");
         };
         layout(made->a, p.transpose_a ? p.k : p.m, p.transpose_a ? p.m : p.k, p.lda);

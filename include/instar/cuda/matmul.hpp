@@ -3,8 +3,9 @@
 
 // Runs a matrix product on a context: cuBLASLt on a device, plain loops in the emulator.
 //
-//     cuda::run_matmul(ctx, "linear_forward", problem);
+//     cuda::run_matmul(ctx, "linear_forward", problem);         // of float, bf16 or double
 
+#include <type_traits>
 #include <vector>
 
 #include "instar/cuda/cuda_context.hpp"
@@ -37,7 +38,8 @@ void run_matmul(cuda_context& ctx, const char* op, const matmul_problem<T>& p) {
     } catch (const device_error& e) {
         throw device_error(std::string(op) + ": " + e.what());
     }
-    const auto value = [](T x) { return static_cast<double>(static_cast<float>(x)); };
+    using number = std::conditional_t<std::is_same_v<T, double>, double, float>;  // what T converts to and from
+    const auto value = [](T x) { return static_cast<double>(static_cast<number>(x)); };
     std::vector<double> column(static_cast<std::size_t>(p.k)), sum(static_cast<std::size_t>(p.m));
     for (index_t j = 0; j < p.n; ++j) {
         for (index_t l = 0; l < p.k; ++l) {
@@ -59,7 +61,7 @@ void run_matmul(cuda_context& ctx, const char* op, const matmul_problem<T>& p) {
         }
         T* const d = p.d + j * p.ldd;
         for (index_t i = 0; i < p.m; ++i) {
-            d[i] = static_cast<T>(static_cast<float>(sum[static_cast<std::size_t>(i)] + (p.accumulate ? value(d[i]) : 0.0)));
+            d[i] = static_cast<T>(static_cast<number>(sum[static_cast<std::size_t>(i)] + (p.accumulate ? value(d[i]) : 0.0)));
         }
     }
 }

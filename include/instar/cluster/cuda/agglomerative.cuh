@@ -1,9 +1,10 @@
 #ifndef INSTAR_CLUSTER_CUDA_AGGLOMERATIVE_CUH
 #define INSTAR_CLUSTER_CUDA_AGGLOMERATIVE_CUH
 
-// Agglomerative clustering over means on a GPU, by rounds of reciprocal nearest neighbours: every cluster looks for its nearest one,
-// all pairs that are each other's nearest merge at once. The chain of the CPU finds the same tree one merge after the other; a device
-// wants the searches of a round together. (Murtagh 1983 has both.)
+// Agglomerative clustering on a GPU. Over a matrix of distances: linkage_matrix.cuh; single linkage: spanning_tree.cuh. Over means: here, by
+// rounds of reciprocal nearest neighbours: every cluster looks for its nearest one, all pairs that are each other's nearest merge at once.
+// The chain of the CPU finds the same tree one merge after the other; a device wants the searches of a round together. (Murtagh 1983 has
+// both.)
 //
 // A cluster looks again only when it merged, or the one it found did: a union is never nearer to a third cluster than the nearer of
 // its parts was, so everybody else's nearest stays. Rows that coincide merge before the rounds, which would take them one a round.
@@ -15,7 +16,10 @@
 #include <vector>
 
 #include "instar/cluster/agglomerative.hpp"
+#include "instar/cluster/cuda/given_distances.cuh"
+#include "instar/cluster/cuda/linkage_matrix.cuh"
 #include "instar/cluster/cuda/nearest_clusters.cuh"
+#include "instar/cluster/cuda/spanning_tree.cuh"
 
 namespace instar::cluster {
 
@@ -121,29 +125,105 @@ dendrogram agglomerate_means(cuda_context& ctx, const char* op, const tensor_vie
     return detail::make_dendrogram(n, merges, true, detail::child_order::ascending);
 }
 
+/// The tree over a matrix, whatever the linkage. The matrix changes.
+template <class S>
+dendrogram linkage_over_matrix(cuda_context& ctx, const char* op, const condensed_matrix<S>& matrix, linkage l,
+                               const detail::linkage_progress& progress) {
+    const index_t n = matrix.n;
+    constexpr auto k_order = detail::child_order::ascending;
+    if (l == linkage::single)
+        return detail::make_dendrogram(n, spanning_tree_of_matrix(ctx, op, matrix, progress), true, k_order);
+    if (l == linkage::centroid || l == linkage::median) {
+        generic_clusters<S> clusters(ctx, op, matrix, l);
+        return detail::make_dendrogram(n, detail::generic_linkage(clusters, n, progress), false, k_order);
+    }
+    return detail::make_dendrogram(n, chain_over_matrix(ctx, op, matrix, l, progress), true, k_order);
+}
+
+/// The tree over a matrix of S that fill(matrix) fills.
+template <class S, class Fill>
+dendrogram linkage_over_new_matrix(cuda_context& ctx, const char* op, index_t n, linkage l,
+                                   const detail::linkage_progress& progress, Fill&& fill) {
+    const scratch<S> memory(ctx, condensed_matrix<S>::elements(n), op);
+    const condensed_matrix<S> matrix{memory.data(), n};
+    fill(matrix);
+    return linkage_over_matrix(ctx, op, matrix, l, progress);
+}
+template <class Fill>
+dendrogram linkage_over_new_matrix(cuda_context& ctx, const char* op, index_t n, const agglomerative_options& o,
+                                   Fill&& fill) {
+    if (o.precision == matrix_precision::float64)
+        return linkage_over_new_matrix<double>(ctx, op, n, o.linkage, o.progress, fill);
+    return linkage_over_new_matrix<float>(ctx, op, n, o.linkage, o.progress, fill);
+}
+
+inline std::size_t linkage_memory(cuda_context& ctx, const agglomerative_options& options) {
+    return options.memory_limit != 0 ? options.memory_limit : ctx.properties().memory_bytes;
+}
+
+template <class T>
+dendrogram agglomerate_given(cuda_context& ctx, const given_distances<T>& given, const agglomerative_options& options) {
+    const char* const op = "agglomerative_precomputed";
+    const index_t n = given.n;
+    detail::check_memory(op, options.linkage, n, 100.0, options.precision == matrix_precision::float64 ? 8 : 4,
+                         linkage_memory(ctx, options));
+    check_given(ctx, op, given);
+    if (n == 1) return detail::make_dendrogram(1, {}, false, detail::child_order::ascending);
+    return linkage_over_new_matrix(ctx, op, n, options,
+                                   [&](const auto& matrix) { copy_given(ctx, op, matrix, given); });
+}
+
 }  // namespace cuda
 
 template <class T>
 dendrogram agglomerative(cuda_context& ctx, in_view<T, 2> x, agglomerative_options options) {
     const char* const op = "agglomerative";
-    detail::check_linkage_metric(options.linkage, options.metric);
+    const linkage l = options.linkage;
+    const index_t n = x.extent(0);
+    detail::check_linkage_metric(l, options.metric);
     detail::check_points_shape(x);
     instar::detail::check_unit_stride(op, "x", x);
-    const bool ward = options.linkage == linkage::ward;
-    if (!detail::over_means(options.linkage, options.metric)) {
-        throw value_error(std::string("agglomerative: ") + detail::linkage_name(options.linkage) +
-                          " linkage with the " + detail::metric_name(options.metric) +
-                          " metric needs a matrix of distances or a spanning tree, and runs on the CPU alone");
-    }
+    const bool over_means = detail::over_means(l, options.metric), over_matrix = !over_means && l != linkage::single,
+               cosine = options.metric == linkage_metric::cosine;
     const std::vector<double> squares = cuda::row_squares<T>(ctx, op, x);
     cuda::check_finite_rows<T>(ctx, op, "x row", x, squares);
-    const bool cosine = options.metric == linkage_metric::cosine;
     if (cosine) cuda::check_no_zero_row(op, "x row", squares, "its cosine undefined");
-    const auto per_point = 16.0 * static_cast<double>(x.extent(1)) + 300.0;
-    detail::check_memory(op, options.linkage, x.extent(0), per_point, 0,
-                         options.memory_limit != 0 ? options.memory_limit : ctx.properties().memory_bytes);
-    if (x.extent(0) == 1) return detail::make_dendrogram(1, {}, false, detail::child_order::ascending);
-    return cuda::agglomerate_means<T>(ctx, op, x, squares, ward, cosine, options.progress);
+    const auto d = static_cast<double>(x.extent(1));
+    // A spanning tree has its points once and, while it drops those that have joined, half of them again.
+    const double per_point = over_means ? 16.0 * d + 300.0 : (over_matrix ? 8.0 : cosine ? 12.0 : 6.0) * d + 100.0;
+    detail::check_memory(op, l, n, per_point,
+                         !over_matrix                                     ? 0
+                         : options.precision == matrix_precision::float64 ? 8
+                                                                          : 4,
+                         cuda::linkage_memory(ctx, options));
+    if (n == 1) return detail::make_dendrogram(1, {}, false, detail::child_order::ascending);
+    if (over_means)
+        return cuda::agglomerate_means<T>(ctx, op, x, squares, l == linkage::ward, cosine, options.progress);
+    const cuda::point_distance measure(options.metric);
+    if (over_matrix) {
+        return cuda::linkage_over_new_matrix(ctx, op, n, options, [&](const auto& matrix) {
+            cuda::fill_distances(ctx, op, matrix, tensor_view<const T, 2>(x), measure);
+        });
+    }
+    // As the CPU lists children: scikit-learn's order under euclidean, else SciPy's.
+    const auto order =
+        options.metric == linkage_metric::euclidean ? detail::child_order::as_merged : detail::child_order::ascending;
+    const auto edges = cosine ? cuda::spanning_tree_of_rows<double, T>(ctx, op, x, measure, options.progress)
+                              : cuda::spanning_tree_of_rows<T, T>(ctx, op, x, measure, options.progress);
+    return detail::make_dendrogram(n, edges, true, order);
+}
+
+template <class T>
+dendrogram agglomerative_precomputed(cuda_context& ctx, in_view<T, 2> square, agglomerative_options options) {
+    const index_t n = detail::points_of_distances<T>(square);
+    instar::detail::check_unit_stride("agglomerative_precomputed", "distances", square);
+    return cuda::agglomerate_given(ctx, cuda::given_distances<T>{square.data(), n, square.stride(0), true}, options);
+}
+template <class T>
+dendrogram agglomerative_precomputed(cuda_context& ctx, in_view<T, 1> condensed, agglomerative_options options) {
+    const index_t n = detail::points_of_distances<T>(condensed);
+    instar::detail::check_unit_stride("agglomerative_precomputed", "distances", condensed);
+    return cuda::agglomerate_given(ctx, cuda::given_distances<T>{condensed.data(), n, 0, false}, options);
 }
 
 }  // namespace instar::cluster

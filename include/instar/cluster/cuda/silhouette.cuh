@@ -9,17 +9,13 @@
 #include <cmath>
 #include <vector>
 
+#include "instar/cluster/cuda/distance_tiles.cuh"
 #include "instar/cluster/cuda/rows.cuh"
 #include "instar/cluster/silhouette.hpp"
 
 namespace instar::cluster {
 
 namespace cuda {
-
-inline constexpr int k_far_edge = 64;  ///< points of a tile's side; a thread has 4 × 4 distances
-inline constexpr int k_far_each = k_far_edge / k_tile_side;
-inline constexpr int k_far_depth = 8;  ///< features in shared memory at once
-inline constexpr int k_far_pitch = k_far_edge + 1;
 
 /// to[i] = the row of sorted point i, in double, divided by its length when `lengths` are given. A warp a row.
 template <class T>
@@ -31,15 +27,6 @@ __global__ void sorted_rows_kernel(double* to, tensor_view<const T, 2> x, const 
     const double length = squares != nullptr ? sqrt(squares[r]) : 1.0;
     for (index_t c = lane_id(); c < x.extent(1); c += k_warp_size)
         to[i * x.extent(1) + c] = static_cast<double>(to_float(x.data()[r * x.stride(0) + c])) / length;
-}
-
-/// Depths first_depth … of points first … into shared memory, a depth after the other; zeros outside.
-__device__ __forceinline__ void fetch_points(shared_array<double> to, const double* x, index_t n, index_t d,
-                                             index_t first, index_t first_depth) {
-    for (int q = thread_x(); q < k_far_edge * k_far_depth; q += k_tile_threads) {
-        const index_t i = first + q / k_far_depth, c = first_depth + q % k_far_depth;
-        to[q % k_far_depth * k_far_pitch + q / k_far_depth] = i < n && c < d ? x[i * d + c] : 0.0;
-    }
 }
 
 /// own[i]: Σ of distances within the cluster; nearest[i]: least mean distance to another. x: sorted, [n][d]; ids: of sorted points.
@@ -55,40 +42,18 @@ __global__ void __launch_bounds__(k_tile_threads)
     const bool walks = thread_x() < k_far_edge && row < n;
     double sum = 0.0, own_sum = 0.0, least = INFINITY;  // of a walker's row
     for (index_t j0 = 0; j0 < n; j0 += k_far_edge) {
-        double distance[k_far_each][k_far_each] = {};
-        for (index_t depth = 0; depth < d || depth == 0; depth += k_far_depth) {  // once for none: its barriers count
-            __syncthreads();                                                      // the last depths have been read
-            fetch_points(rows, x, n, d, first, depth);
-            fetch_points(columns, x, n, d, j0, depth);
-            __syncthreads();
-            INSTAR_UNROLL
-            for (int k = 0; k < k_far_depth; ++k) {
-                double a[k_far_each], b[k_far_each];
-                INSTAR_UNROLL
-                for (int i = 0; i < k_far_each; ++i) {
-                    a[i] = rows[k * k_far_pitch + thread_x() / k_tile_side + i * k_tile_side];
-                    b[i] = columns[k * k_far_pitch + thread_x() % k_tile_side + i * k_tile_side];
-                }
-                INSTAR_UNROLL
-                for (int i = 0; i < k_far_each; ++i) {
-                    INSTAR_UNROLL
-                    for (int j = 0; j < k_far_each; ++j) {
-                        const double by = a[i] - b[j];
-                        if constexpr (Metric == silhouette_metric::manhattan) distance[i][j] += fabs(by);
-                        else if constexpr (Metric == silhouette_metric::chebyshev)
-                            distance[i][j] = fmax(distance[i][j], fabs(by));
-                        else distance[i][j] += by * by;
-                    }
-                }
-            }
-        }
+        distance_tile distance = {};
+        add_differences(distance, rows, columns, x, n, d, first, j0, [](double& to, double by) {
+            if constexpr (Metric == silhouette_metric::manhattan) to += fabs(by);
+            else if constexpr (Metric == silhouette_metric::chebyshev) to = fmax(to, fabs(by));
+            else to += by * by;
+        });
         INSTAR_UNROLL
         for (int i = 0; i < k_far_each; ++i) {
             INSTAR_UNROLL
             for (int j = 0; j < k_far_each; ++j) {
                 const double v = distance[i][j];
-                tile[(thread_x() / k_tile_side + i * k_tile_side) * k_far_pitch + thread_x() % k_tile_side +
-                     j * k_tile_side] = Metric == silhouette_metric::euclidean ? sqrt(v) : v;
+                tile[far_row(i) * k_far_pitch + far_column(j)] = Metric == silhouette_metric::euclidean ? sqrt(v) : v;
             }
         }
         __syncthreads();

@@ -181,7 +181,10 @@ template <class T>
 dendrogram linkage_over_matrix(cpu_context& ctx, linkage_matrix<T> matrix, linkage l, const linkage_progress& progress) {
     const index_t n = matrix.n();
     if (l == linkage::single) return make_dendrogram(n, spanning_tree_of_matrix(matrix, progress), true, child_order::ascending);
-    if (l == linkage::centroid || l == linkage::median) return make_dendrogram(n, generic_linkage(ctx, matrix, l, progress), false, child_order::ascending);
+    if (l == linkage::centroid || l == linkage::median) {
+        agglomerative_generic<T> clusters(ctx, std::move(matrix), l);
+        return make_dendrogram(n, generic_linkage(clusters, n, progress), false, child_order::ascending);
+    }
     agglomerative_matrix<T> clusters(ctx, std::move(matrix), l);
     return make_dendrogram(n, nearest_neighbour_chain(clusters, n, progress), true, child_order::ascending);
 }

@@ -3,6 +3,7 @@
 
 // What agglomerative clustering refuses on every device, before any work: shapes, metrics, sizes.
 
+#include <cmath>
 #include <cstddef>
 #include <cstdio>
 #include <limits>
@@ -65,6 +66,42 @@ inline void check_memory(const char* what, linkage l, index_t n, double per_poin
     message += "; " + std::to_string(allowed) + (limit != 0 ? " are allowed (memory_limit)" : " are available");
     if (element == 8) message += "; precision float32 halves the matrix";
     throw memory_error(message);
+}
+
+template <class T>
+index_t points_of_distances(tensor_view<const T, 2> square) {
+    const index_t n = square.extent(0);
+    if (square.extent(1) != n) throw shape_error("agglomerative_precomputed: distances have shape " + shape_string(square) + ", expected a square");
+    if (n < 1 || n > k_most_points) throw value_error("agglomerative_precomputed: distances have shape " + shape_string(square) + ", need at least one point");
+    return n;
+}
+template <class T>
+index_t points_of_distances(tensor_view<const T, 1> condensed) {
+    const auto n = static_cast<index_t>(std::llround(0.5 + std::sqrt(0.25 + 2.0 * static_cast<double>(condensed.extent(0)))));
+    if (n * (n - 1) / 2 != condensed.extent(0) || n > k_most_points) {
+        throw shape_error("agglomerative_precomputed: condensed distances have shape " + shape_string(condensed) + ", no n gives n·(n − 1)/2");
+    }
+    return n;
+}
+
+/// Whether a given distance is below 0, or not that of a symmetric matrix with zeros on its diagonal, by more than rounding.
+INSTAR_HOST_DEVICE inline bool refused_distance(double d, double mirrored, bool on_diagonal, double largest) {
+    const double apart = d < mirrored ? mirrored - d : d - mirrored, size = d < 0.0 ? -d : d;
+    return d < -1e-6 * largest || apart > 1e-5 * largest || (on_diagonal && size > 1e-5 * largest);
+}
+
+inline std::string distance_name(index_t i, index_t j) {
+    return "agglomerative_precomputed: the distance of " + std::to_string(i) + " and " + std::to_string(j);
+}
+[[noreturn]] inline void throw_infinite_distance(index_t i, index_t j) {
+    throw value_error(distance_name(i, j) + " is not finite");
+}
+/// Says what refused_distance saw.
+[[noreturn]] inline void throw_refused_distance(index_t i, index_t j, double d, double mirrored, double largest) {
+    if (d < -1e-6 * largest) throw value_error(distance_name(i, j) + " is negative, " + std::to_string(d));
+    if (i == j) throw value_error(distance_name(i, j) + " is " + std::to_string(d) + ", must be 0");
+    throw value_error(distance_name(i, j) + " is " + std::to_string(d) + ", that of " + std::to_string(j) + " and " +
+                      std::to_string(i) + " " + std::to_string(mirrored) + ": not symmetric");
 }
 
 }  // namespace instar::cluster::detail

@@ -68,7 +68,10 @@ constexpr bool over_means(linkage l, linkage_metric m) {
 }
 
 /// a · b, rounded: no compiler fuses it with the addition that follows, which would change its last bit.
-inline double rounded_product(double a, double b) {
+INSTAR_HOST_DEVICE inline double rounded_product(double a, double b) {
+#if defined(__CUDA_ARCH__)
+    return __dmul_rn(a, b);
+#else
     double product = a * b;
 #if defined(__GNUC__) && !defined(__clang__)
 #if defined(__SSE2__)
@@ -78,10 +81,11 @@ inline double rounded_product(double a, double b) {
 #endif
 #endif
     return product;
+#endif
 }
 
 /// The distance of cluster i from the union of x and y, from those of x and y and the one between them; n_* are sizes.
-inline double merged_distance(linkage l, double xi, double yi, double xy, double n_x, double n_y, double n_i) {
+INSTAR_HOST_DEVICE inline double merged_distance(linkage l, double xi, double yi, double xy, double n_x, double n_y, double n_i) {
 #if defined(__clang__)
 #pragma clang fp contract(off)
 #endif

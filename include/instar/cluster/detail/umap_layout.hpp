@@ -13,24 +13,15 @@
 // its ends by itself is simpler, and was worse: an end that waits does not overshoot, and clusters of digits came apart, AMI 0.80 for 0.90.)
 
 #include <cmath>
-#include <functional>
 
 #include "instar/cluster/detail/umap_graph.hpp"
-#include "instar/core/philox.hpp"
+#include "instar/cluster/detail/umap_schedule.hpp"
 #include "instar/ops/cpu/simd/vec.hpp"
 
 #define INSTAR_SIMD_INNER "instar/cluster/detail/umap_layout.inl"
 #include "instar/ops/cpu/simd/foreach_isa.inl"
 
 namespace instar::cluster::detail {
-
-struct umap_layout_options {
-    index_t n_epochs = 200;
-    float a = 1.577f, b = 0.895f, repulsion = 1.0f, learning_rate = 1.0f;
-    index_t negative_sample_rate = 5;
-    bool both_ends = true;  ///< edges move their tails too: not where the tails are fixed (transform)
-    std::function<void(index_t epoch, index_t n_epochs)> progress = {};
-};
 
 /// a and b such that 1/(1 + a·x²ᵇ) is nearest to 1 up to min_dist and exp(−(x − min_dist)/spread) beyond, on 300 points of [0, 3·spread]
 /// (Levenberg–Marquardt).
@@ -82,7 +73,8 @@ public:
     void run(cpu_context& ctx, tensor<float, 2>& heads, const tensor<float, 2>& tails, std::uint64_t seed) const {
         const index_t n = heads.extent(0), m = heads.extent(1), n_tails = tails.extent(0), width = (m + 15) / 16 * 16;
         const bool same = heads.data() == tails.data();
-        const index_t n_groups = std::min<index_t>(32, n), group_size = (n + n_groups - 1) / n_groups;
+        const umap_groups groups(n);
+        const index_t group_size = groups.largest();
         tensor<float, 2> at({n, width}), fixed({same ? 0 : n_tails, width}), moved({group_size, width});
         for (index_t i = 0; i < n; ++i) std::copy_n(&heads(i, 0), m, &at(i, 0));
         for (index_t i = 0; !same && i < n_tails; ++i) std::copy_n(&tails(i, 0), m, &fixed(i, 0));
@@ -93,19 +85,15 @@ public:
         std::vector<std::int32_t> pushed;          // which tails
         std::vector<index_t> first(static_cast<std::size_t>(group_size) + 1);
         for (index_t epoch = 0; epoch < o_.n_epochs; ++epoch) {
-            const float rate = o_.learning_rate * (1.0f - static_cast<float>(epoch) / static_cast<float>(o_.n_epochs));
-            // An edge is drawn in the share of the epochs that its weight is of the largest, evenly spaced.
-            const auto drawn = [&](index_t e) {
-                const double share = static_cast<double>(graph_.weight[static_cast<std::size_t>(e)] / largest);
-                return static_cast<index_t>(static_cast<double>(epoch + 1) * share) != static_cast<index_t>(static_cast<double>(epoch) * share);
-            };
-            for (index_t group = 0; group < n_groups; ++group) {
-                const index_t size = (n - group + n_groups - 1) / n_groups;
+            const float rate = o_.rate(epoch);
+            const auto drawn = [&](index_t e) { return umap_drawn(graph_.weight[static_cast<std::size_t>(e)] / largest, epoch); };
+            for (index_t group = 0; group < groups.n_groups; ++group) {
+                const index_t size = groups.size(group);
                 if (both) {
                     pushed.clear();
                     for (index_t k = 0; k < size; ++k) {
                         first[static_cast<std::size_t>(k)] = static_cast<index_t>(pushed.size());
-                        const auto i = static_cast<std::size_t>(k * n_groups + group);
+                        const auto i = static_cast<std::size_t>(groups.vertex(group, k));
                         for (index_t e = graph_.start[i]; e < graph_.start[i + 1]; ++e) {
                             if (drawn(e)) pushed.push_back(graph_.column[static_cast<std::size_t>(e)]);
                         }
@@ -114,23 +102,23 @@ public:
                 }
                 parallel_for(ctx, size, 8, [&](index_t begin, index_t end) {
                     for (index_t k = begin; k < end; ++k) {
-                        const index_t i = k * n_groups + group;
+                        const index_t i = groups.vertex(group, k);
                         float* const x = &moved(k, 0);
                         std::copy_n(&at(i, 0), width, x);
                         index_t push = both ? first[static_cast<std::size_t>(k)] : 0;
-                        std::uint64_t state = seed ^ (static_cast<std::uint64_t>(epoch) * 0x9E3779B97F4A7C15ull) ^ (static_cast<std::uint64_t>(i) * 0xD1B54A32D192ED03ull);
+                        umap_random random(seed, epoch, i);
                         for (index_t e = graph_.start[static_cast<std::size_t>(i)]; e < graph_.start[static_cast<std::size_t>(i) + 1]; ++e) {
                             if (!drawn(e)) continue;
                             INSTAR_SIMD_PICK(umap_attract)(x, both ? pushes.data() + push++ * width : nullptr, others + graph_.column[static_cast<std::size_t>(e)] * width, width, o_.a, o_.b, rate);
                             for (index_t s = 0; s < o_.negative_sample_rate; ++s) {
-                                const auto j = static_cast<index_t>((next(state) >> 32) * static_cast<std::uint64_t>(n_tails) >> 32);
+                                const index_t j = random.below(n_tails);
                                 if (same && j == i) continue;
                                 INSTAR_SIMD_PICK(umap_repel)(x, others + j * width, width, m, o_.a, o_.b, o_.repulsion, rate);
                             }
                         }
                     }
                 });
-                for (index_t k = 0; k < size; ++k) std::copy_n(&moved(k, 0), width, &at(k * n_groups + group, 0));
+                for (index_t k = 0; k < size; ++k) std::copy_n(&moved(k, 0), width, &at(groups.vertex(group, k), 0));
                 // Tails by ranges of coordinates: each has one writer, and edges come in one order.
                 if (both) {
                     parallel_for(ctx, width / 16, 1, [&](index_t begin, index_t end) {
@@ -148,14 +136,6 @@ public:
     }
 
 private:
-    /// splitmix64
-    static std::uint64_t next(std::uint64_t& state) {
-        std::uint64_t z = (state += 0x9E3779B97F4A7C15ull);
-        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
-        z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
-        return z ^ (z >> 31);
-    }
-
     const umap_graph& graph_;
     umap_layout_options o_;
 };

@@ -14,7 +14,7 @@ namespace instar::ops {
 
 template <class T>
 void sgd_update(cpu_context& ctx, tensor_view<T, 1> parameters, out_view<T, 1> momentum, in_view<T, 1> gradients, sgd_options options) {
-    detail::check_sgd<T>(parameters, momentum, gradients, options);
+    detail::check_sgd<T, T>(parameters, {}, momentum, gradients, options);
     const T mu = static_cast<T>(options.momentum), wd = static_cast<T>(options.weight_decay), rate = static_cast<T>(options.lr);
     const bool nesterov = options.nesterov;
     T* INSTAR_RESTRICT p = parameters.data();

@@ -21,6 +21,18 @@ void sgd_update(tensor_view<T, 1> parameters, out_view<T, 1> momentum, in_view<T
     }
 }
 
+/// The same on a copy in float, which the first update takes from the parameters; the parameters receive it rounded.
+template <class T>
+void sgd_update(tensor_view<T, 1> parameters, out_view<accumulator_t<T>, 1> master, out_view<accumulator_t<T>, 1> momentum, in_view<T, 1> gradients, sgd_options options) {
+    for (index_t i = 0; i < parameters.extent(0); ++i) {
+        if (options.step == 1) master(i) = from_double<accumulator_t<T>>(as_double(parameters(i)));
+        accumulator_t<T> g = from_double<accumulator_t<T>>(as_double(gradients(i)));
+        const auto one = [i](tensor_view<accumulator_t<T>, 1> x) { return tensor_view<accumulator_t<T>, 1>(&x(i), {1}); };
+        sgd_update<accumulator_t<T>>(one(master), one(momentum), tensor_view<const accumulator_t<T>, 1>(&g, {1}), options);
+        parameters(i) = from_double<T>(as_double(master(i)));
+    }
+}
+
 }  // namespace instar::ops::ref
 
 #endif
