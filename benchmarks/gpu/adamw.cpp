@@ -1,5 +1,7 @@
-// One AdamW update of a flat range: parameters in float, or in bf16 with a copy of them in float; 28 bytes an element either way. Names:
-// adamw_update/elements, adamw_update_bf16/elements. Checked against ops/ref.
+// One AdamW update of a flat range: parameters in float, or in bf16 with a copy of them in float; 28 bytes an element either way. Also the
+// squared norm of gradients that clipping asks for, which waits for its result. Checked against ops/ref.
+//
+// Names: adamw_update/elements, adamw_update_bf16/elements, squared_norm/elements, squared_norm_bf16/elements.
 
 #include <type_traits>
 
@@ -14,10 +16,9 @@ using namespace instar;
 namespace gpu = bench::gpu;
 
 constexpr index_t k_elements = index_t{1} << 26;
-constexpr gpu::precision k_kinds[] = {gpu::precision::fp32, gpu::precision::bf16};
 
 const bool registered = [] {
-    gpu::add("adamw_update", gpu::slashed(k_elements), k_kinds, []<class T>(gpu::run& r) {
+    gpu::add("adamw_update", gpu::slashed(k_elements), gpu::k_no_products, []<class T>(gpu::run& r) {
         const index_t n = gpu::sized(k_elements, 1003);
         gpu::both<T, 1> p(r.ctx, {n}, 1), g(r.ctx, {n}, 4);
         gpu::both<float, 1> master(r.ctx, {n}, 5), m(r.ctx, {n}, 2), v(r.ctx, {n}, 3, 0.0f, 1.0f);
@@ -31,6 +32,15 @@ const bool registered = [] {
         else ops::ref::adamw_update<T>(p.host, master.host, m.host, v.host, g.host, options);
         if (!r.check(p.fetch().view(), p.host.view()) || !r.check(v.fetch().view(), v.host.view())) return;
         r.time(work, {.bytes = 28.0 * static_cast<double>(n)});
+    });
+    gpu::add("squared_norm", gpu::slashed(k_elements), gpu::k_no_products, []<class T>(gpu::run& r) {
+        const index_t n = gpu::sized(k_elements, 1003);
+        gpu::both<T, 1> g(r.ctx, {n}, 4);
+        tensor<double, 1> found({1}), expected({1});
+        const auto work = [&] { found(0) = ops::squared_norm<T>(r.ctx, std::as_const(g.device).view()); };
+        work();
+        expected(0) = ops::ref::squared_norm<T>(std::as_const(g.host).view());
+        if (r.check(found.view(), expected.view())) r.time(work, {.bytes = static_cast<double>(n) * sizeof(T)});
     });
     return true;
 }();
