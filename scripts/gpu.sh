@@ -66,8 +66,19 @@ limited() {
     limit=$(at_most "$1")
     shift
     ((limit > 5)) || return 124
-    timeout --kill-after=10 "$limit" "$@" || status=$?
+    interruptible timeout --kill-after=10 "$limit" "$@" || status=$?
     ((status != 137)) || status=124
+    return "$status"
+}
+# In the background, because a shell that waits for one in the foreground hears no signal until it ends.
+running=
+trap '[[ -z $running ]] || kill "$running" 2>/dev/null; exit 130' INT TERM HUP
+interruptible() {
+    local status=0
+    "$@" &
+    running=$!
+    wait "$running" || status=$?
+    running=
     return "$status"
 }
 late() { (($(left) <= 10)); }
@@ -311,7 +322,7 @@ do_report() {
 step() {
     local share=$1 name=$2 status=0
     shift 2
-    INSTAR_GPU_SECONDS=$(($(left) * share / 100)) scripts/gpu.sh "$name" "$@" || status=$?
+    interruptible env INSTAR_GPU_SECONDS=$(($(left) * share / 100)) scripts/gpu.sh "$name" "$@" || status=$?
     case $status in
     0) ;;
     75) unfinished+=("$name") ;;
@@ -325,7 +336,6 @@ do_all() {
     # Whatever ends this, a lost connection too: what was measured is written down.
     # shellcheck disable=SC2064  # the arguments of now
     trap "scripts/gpu.sh report $(printf '%q ' "$@")" EXIT
-    trap 'exit 130' INT TERM HUP
     step 100 build
     if [[ -x $tests ]] || compgen -G "$programs/bench_gpu_*" >/dev/null; then
         step 25 test
