@@ -1,5 +1,6 @@
 // One AdamW update of a flat range: parameters in float, or in bf16 with a copy of them in float; 28 bytes an element either way. Also the
-// squared norm of gradients that clipping asks for, which waits for its result. Checked against ops/ref.
+// squared norm of gradients that clipping asks for, which waits for its result. Checked against ops/ref: both ends of the update, all of the
+// norm.
 //
 // Names: adamw_update/elements, adamw_update_bf16/elements, squared_norm/elements, squared_norm_bf16/elements.
 
@@ -28,9 +29,15 @@ const bool registered = [] {
             else ops::adamw_update<T>(r.ctx, p, master, m, v, g, options);
         };
         work();
-        if constexpr (std::is_same_v<T, float>) ops::ref::adamw_update<T>(p.host, m.host, v.host, g.host, options);
-        else ops::ref::adamw_update<T>(p.host, master.host, m.host, v.host, g.host, options);
-        if (!r.check(p.fetch().view(), p.host.view()) || !r.check(v.fetch().view(), v.host.view())) return;
+        const auto found_p = p.fetch();
+        const auto found_v = v.fetch();
+        const bool right = gpu::at_both_ends(n, index_t{1} << 20, [&](index_t begin, index_t end) {
+            const auto part = [&](auto& x) { return x.host.view().rows(begin, end); };
+            if constexpr (std::is_same_v<T, float>) ops::ref::adamw_update<T>(part(p), part(m), part(v), part(g), options);
+            else ops::ref::adamw_update<T>(part(p), part(master), part(m), part(v), part(g), options);
+            return r.check(found_p.view().rows(begin, end), part(p)) && r.check(found_v.view().rows(begin, end), part(v));
+        });
+        if (!right) return;
         r.time(work, {.bytes = 28.0 * static_cast<double>(n)});
     });
     gpu::add("squared_norm", gpu::slashed(k_elements), gpu::k_no_products, []<class T>(gpu::run& r) {

@@ -176,6 +176,13 @@ private:
     cuda_context& ctx_;
 };
 
+/// f(begin, end) of what a check looks at where all n rows or elements would keep the host busy for seconds: `most` at either end.
+template <class F>
+bool at_both_ends(index_t n, index_t most, F f) {
+    if (n <= 2 * most) return f(index_t{0}, n);
+    return f(index_t{0}, most) && f(n - most, n);
+}
+
 template <class T>
 double value(T x) {
     return static_cast<double>(static_cast<float>(x));

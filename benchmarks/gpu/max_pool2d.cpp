@@ -46,8 +46,8 @@ void max_pool2d(gpu::run& r, index_t batch, index_t pixels, index_t channels, bo
 
 const bool registered = [] {
     for (const bool backward : {false, true}) {
-        gpu::add(backward ? "max_pool2d_backward" : "max_pool2d_forward", "128/112/64", gpu::k_no_products,
-                 [backward]<class T>(gpu::run& r) { max_pool2d<T>(r, 128, 112, 64, backward); });
+        gpu::add(backward ? "max_pool2d_backward" : "max_pool2d_forward", "64/112/64", gpu::k_no_products,
+                 [backward]<class T>(gpu::run& r) { max_pool2d<T>(r, 64, 112, 64, backward); });
     }
     return true;
 }();

@@ -1,5 +1,5 @@
-// From tokens to one vector a sample, the mean of those that are not padding; forward and backward. Bytes: the tokens. All of it is checked
-// against ops/ref. Names: sequence_pool_forward/batch/tokens/d_model.
+// From tokens to one vector a sample, the mean of those that are not padding; forward and backward. Bytes: the tokens. Samples at both ends
+// are checked against ops/ref. Names: sequence_pool_forward/batch/tokens/d_model.
 
 #include "instar/ops/pooling.hpp"
 
@@ -28,14 +28,17 @@ void pooling(gpu::run& r, bool backward) {
         else ops::sequence_pool_forward<T>(r.ctx, y, x, mask, ops::pooling::masked_mean);
     };
     work();
-    if (backward) {
-        ops::ref::sequence_pool_backward<T>(x.host, y.host, mask.host.view(), ops::pooling::masked_mean);
-        if (!r.check(x.fetch().view(), x.host.view())) return;
-    } else {
-        ops::ref::sequence_pool_forward<T>(y.host, x.host, mask.host.view(), ops::pooling::masked_mean);
-        if (!r.check(y.fetch().view(), y.host.view())) return;
-    }
-    r.time(work, {.bytes = static_cast<double>(n * t * d) * sizeof(T)});
+    const auto found_x = x.fetch();
+    const auto found_y = y.fetch();
+    const bool right = gpu::at_both_ends(n, 8, [&](index_t begin, index_t end) {
+        const auto tokens = x.host.view().rows(begin, end);
+        const auto pooled = y.host.view().rows(begin, end);
+        const auto its_mask = std::as_const(mask.host).view().rows(begin, end);
+        if (backward) ops::ref::sequence_pool_backward<T>(tokens, pooled, its_mask, ops::pooling::masked_mean);
+        else ops::ref::sequence_pool_forward<T>(pooled, tokens, its_mask, ops::pooling::masked_mean);
+        return backward ? r.check(found_x.view().rows(begin, end), tokens) : r.check(found_y.view().rows(begin, end), pooled);
+    });
+    if (right) r.time(work, {.bytes = static_cast<double>(n * t * d) * sizeof(T)});
 }
 
 const bool registered = [] {

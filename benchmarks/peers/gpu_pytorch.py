@@ -906,7 +906,7 @@ for shape in [(64, 224, 3, 64, 7, 2), (64, 56, 64, 64, 3, 1), (64, 56, 256, 64, 
 for images, size, channels in [(64, 56, 256), (256, 7, 2048)]:
     for direction in ("forward", "inference", "backward"):
         add(f"batch_norm_{direction}", f"{images * size * size}/{channels}", NO_PRODUCTS, batch_norm(images, size, channels, direction))
-add_each("max_pool2d", (128, 112, 64), NO_PRODUCTS, BOTH_WAYS, max_pool2d)
+add_each("max_pool2d", (64, 112, 64), NO_PRODUCTS, BOTH_WAYS, max_pool2d)
 for name, shape in BERTS.items():
     add("encoder_forward", name, ALL, bert(shape, False))
     add("mlm_step", name, ALL, bert(shape, True))
