@@ -100,7 +100,7 @@ if [[ $command != report && ! ($command == build && -n $arch) ]]; then
         [[ $arch != 90 ]] || arch=90a
     fi
 fi
-mkdir -p "$folder/bench" "$folder/peer" "$folder/facts"
+[[ $command == report ]] || mkdir -p "$folder/bench" "$folder/peer" "$folder/facts"
 
 do_build() {
     command -v nvcc >/dev/null || die "gpu.sh: there is no nvcc: install the CUDA toolkit"
@@ -189,6 +189,17 @@ do_sanitize() {
 }
 
 clocks() { smi clocks.sm,clocks.mem,temperature.gpu,power.draw; }
+# Clocks once a second while this script measures: an idle device says nothing of those that a figure was measured at.
+sample_clocks() {
+    nvidia-smi --id=0 --query-gpu=clocks.sm,power.draw --format=csv,noheader --loop-ms=1000 >>"$folder/clocks.csv" 2>/dev/null &
+    # shellcheck disable=SC2064  # the process of now
+    trap "kill $! 2>/dev/null || true" EXIT
+}
+clocks_while_measuring() {
+    sort -n "$folder/clocks.csv" |
+        awk -F '[ ,]+' '{ clock[NR] = $1; if ($3 > power) power = $3 }
+            END { if (NR) printf "%d to %d MHz, median %d; up to %d W; %d samples\n", clock[1], clock[NR], clock[int((NR + 1) / 2)], power, NR }'
+}
 machine_facts() {
     fact date "$(date --utc '+%Y-%m-%d %H:%M UTC')"
     fact gpu "$(smi name)"
@@ -256,8 +267,12 @@ do_bench() {
     command -v "$python" >/dev/null || die "gpu.sh: there is no $python, which reads what the benchmarks write; PYTHON names another"
     list=$(names_of "$@")
     for name in "$@"; do rm -f "$folder/bench/$name".*; done
-    compgen -G "$folder/bench/*.json" >/dev/null || fact clocks_before "$(clocks)"
+    compgen -G "$folder/bench/*.json" >/dev/null || {
+        fact clocks_before "$(clocks)"
+        rm -f "$folder/clocks.csv"
+    }
     machine_facts
+    sample_clocks
     for name in $list; do
         if [[ ! -x $programs/bench_gpu_$name ]]; then
             say "--- $name: not built"
@@ -315,6 +330,7 @@ do_report() {
     for file in "$folder"/bench/*.json; do [[ -s $file ]] && own+=("$file"); done
     for file in "$folder"/peer/*.json; do [[ -s $file ]] && peers+=("$file"); done
     ((${#own[@]})) || die "gpu.sh: nothing was measured yet; run scripts/gpu.sh bench"
+    [[ ! -s $folder/clocks.csv ]] || arguments+=(--fact "clocks_while_measuring=$(clocks_while_measuring)")
     "$python" benchmarks/peers/gpu_report.py "${arguments[@]}" --instar "${own[@]}" --peer "${peers[@]}"
 }
 
