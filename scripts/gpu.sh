@@ -301,12 +301,13 @@ do_peer() {
         for name in $list; do
             [[ -n ${works[$name]} && ! -e $folder/peer/$name.done${kind:+.bf16} ]] || continue
             say "--- PyTorch: $name${kind:+, bf16}"
-            # A work that never ends is given up by the program when it meets it the third time.
-            for attempt in 1 2 3 4; do
+            # What it is stopped at, or crashes at, it tries once more and then leaves out.
+            for attempt in 1 2 3 4 5 6; do
                 ! late || out_of_time peer
                 status=0
                 limited $((2 * program_seconds)) "$python" benchmarks/peers/gpu_pytorch.py --filter "${works[$name]}$kind" --out "$folder/peer/$name.json" --resume || status=$?
-                ((status == 124)) || break
+                ((status == 124 || status > 128)) || break
+                say "PyTorch: $name stopped (status $status), attempt $attempt"
             done
             ((status != 77)) || die "gpu.sh: the torch of $python finds no GPU: nothing was measured with it"
             ((status != 124)) || ! late || out_of_time peer
