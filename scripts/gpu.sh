@@ -289,37 +289,28 @@ do_bench() {
 }
 
 do_peer() {
-    local name status n_failed=0 list kind attempt
+    local name status=0 list attempt
+    local -a filters=() anew=()
     if [[ -z ${PYTHON-} ]]; then
         say "PYTHON is not set: PyTorch was not measured, the report will have no ratios"
         return 0
     fi
     list=$(names_of "$@")
-    for name in "$@"; do rm -f "$folder/peer/$name".*; done
-    # bf16 of everything first, because compiling models takes minutes.
-    for kind in '.*bf16/' ''; do
-        for name in $list; do
-            [[ -n ${works[$name]} && ! -e $folder/peer/$name.done${kind:+.bf16} ]] || continue
-            say "--- PyTorch: $name${kind:+, bf16}"
-            # What it is stopped at, or crashes at, it tries once more and then leaves out.
-            for attempt in 1 2 3 4 5 6; do
-                ! late || out_of_time peer
-                status=0
-                limited $((2 * program_seconds)) "$python" benchmarks/peers/gpu_pytorch.py --filter "${works[$name]}$kind" --out "$folder/peer/$name.json" --resume || status=$?
-                ((status == 124 || status > 128)) || break
-                say "PyTorch: $name stopped (status $status), attempt $attempt"
-            done
-            ((status != 77)) || die "gpu.sh: the torch of $python finds no GPU: nothing was measured with it"
-            ((status != 124)) || ! late || out_of_time peer
-            if ((status == 0)); then
-                touch "$folder/peer/$name.done${kind:+.bf16}"
-            else
-                say "PyTorch: $name ended with status $status"
-                n_failed=$((n_failed + 1))
-            fi
-        done
+    for name in $list; do [[ -z ${works[$name]} ]] || filters+=("${works[$name]}"); done
+    (($# == 0)) || anew=(--anew)
+    ((${#filters[@]})) || return 0
+    # It ends itself where a work hangs or spoils the device, tries that once more in the next process, and then leaves it out.
+    for attempt in {1..20}; do
+        status=0
+        limited "$seconds" "$python" benchmarks/peers/gpu_pytorch.py --filter "${filters[@]}" --out "$folder/peer/torch.json" --resume "${anew[@]}" \
+            --limit $((2 * program_seconds)) || status=$?
+        anew=()
+        ((status == 124 || status > 128)) || break
+        ! late || out_of_time peer
+        say "PyTorch: a process ended with status $status; the next goes on ($attempt)"
     done
-    ((n_failed == 0)) || die "gpu.sh: $n_failed runs of PyTorch failed"
+    ((status != 77)) || die "gpu.sh: the torch of $python finds no GPU: nothing was measured with it"
+    ((status == 0)) || die "gpu.sh: PyTorch ended with status $status"
 }
 
 do_report() {

@@ -17,6 +17,7 @@ benchmarks/gpu reports the time of instar's own CPU path beside them.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import math
@@ -24,6 +25,7 @@ import os
 import re
 import statistics
 import sys
+import threading
 from typing import Callable
 
 import torch
@@ -829,17 +831,41 @@ def measure(run):
 
 
 STOPPED = "stopped before its end"
+AGAIN = 124  # exit status: another process should go on
 
 
-def report(entry, kind, build, write):
+@contextlib.contextmanager
+def limit(seconds):
+    """Ends this process when the block takes longer: a compiler or a kernel that hangs hears no exception."""
+    timer = threading.Timer(seconds, lambda: os._exit(AGAIN))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def failed(error, write):
+    """What an exception says. After some of them the device is of no use to this process, and all that follows would fail."""
+    try:
+        torch.cuda.synchronize()
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    except Exception:
+        write()
+        os._exit(AGAIN)
+
+
+def report(entry, kind, build, write, seconds):
     """Fills an entry of the report: seconds of each way, or why there are none. `write` is called before whatever may take long: when this process
-    is stopped there, by a limit or a crash, the figures of before are kept, and what it was stopped at is tried once more by the next."""
+    ends there, by a limit or a crash, the figures of before are kept, and what it ended at is tried once more by the next."""
     entry["error"], entry["tries"] = STOPPED, entry.get("tries", 0) + 1
     write()
     try:
-        work = build(Setting("cuda", kind, False))
+        with limit(seconds):
+            work = build(Setting("cuda", kind, False))
     except Exception as error:  # too little memory, or a result that is wrong: the others go on
-        entry["error"] = f"{type(error).__name__}: {error}".splitlines()[0]
+        entry["error"] = failed(error, write)
         return
     entry.update(tries=0, flop=work.flop, bytes=work.bytes, samples=work.samples)
     ways = entry["ways"]
@@ -851,20 +877,26 @@ def report(entry, kind, build, write):
         ways[way] = {"error": STOPPED, "tries": tries + 1}
         write()
         try:
-            ways[way] = {"seconds": measure(run)}
+            with limit(seconds):
+                ways[way] = {"seconds": measure(run)}
         except Exception as error:  # one way that fails, by memory or by the compiler, must not end the others
-            ways[way] = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
+            ways[way] = {"error": failed(error, write)}
         torch.cuda.empty_cache()
     del entry["error"]
 
 
-def check(pattern):
+def chosen(filters):
+    """Names that one of the regular expressions finds: bf16 first, because compiling models takes minutes, then in the order of the expressions."""
+    places = {name: next((i for i, f in enumerate(filters) if re.search(f, name)), None) for name in WORKS}
+    return sorted((name for name in WORKS if places[name] is not None), key=lambda name: (WORKS[name][0] != "bf16", places[name]))
+
+
+def check(filters):
     """Every work once at a small size on the CPU; eager alone, because compiling takes minutes."""
     global compiled
     compiled = lambda f: f
-    for name, (kind, build) in WORKS.items():
-        if not re.search(pattern, name):
-            continue
+    for name in chosen(filters):
+        kind, build = WORKS[name]
         for way, run in build(Setting("cpu", kind, True)).ways.items():
             run()
             print(f"{name}: {way} runs")
@@ -873,13 +905,15 @@ def check(pattern):
 def main():
     parser = argparse.ArgumentParser(description="times PyTorch on a GPU; gpu_report.py compares it with instar")
     parser.add_argument("--list", action="store_true")
-    parser.add_argument("--filter", default="", help="regular expression over names")
-    parser.add_argument("--out", help="write JSON here, after each work")
-    parser.add_argument("--resume", action="store_true", help="keep what the file of --out holds and measure the rest")
+    parser.add_argument("--filter", nargs="+", default=[""], help="regular expressions over names; one must fit")
+    parser.add_argument("--out", help="write JSON here, after each way of each work")
+    parser.add_argument("--resume", action="store_true", help="keep what the file of --out holds and measure the rest; status 124: another process should go on")
+    parser.add_argument("--anew", action="store_true", help="with --resume: but measure what the filter finds")
+    parser.add_argument("--limit", type=float, default=360.0, help="seconds that one way of a work may take, its compilation included")
     parser.add_argument("--check", action="store_true", help="small shapes on the CPU, nothing is timed")
     args = parser.parse_args()
     if args.list:
-        print("\n".join(name for name in WORKS if re.search(args.filter, name)))
+        print("\n".join(chosen(args.filter)))
         return 0
     if args.check:
         check(args.filter)
@@ -902,10 +936,12 @@ def main():
             json.dump({"facts": facts, "results": results}, f, indent=1)
         os.replace(args.out + ".part", args.out)
 
+    names = chosen(args.filter)
+    if args.anew:
+        results = [r for r in results if r["name"] not in names]
+        write()
     found = {r["name"]: r for r in results}
-    for name, (kind, build) in WORKS.items():
-        if not re.search(args.filter, name):
-            continue
+    for name in names:
         if name in found:
             entry = found[name]
             if entry.get("error") != STOPPED or entry["tries"] >= 2:
@@ -913,7 +949,7 @@ def main():
         else:
             entry = {"name": name, "ways": {}}
             results.append(entry)
-        report(entry, kind, build, write)
+        report(entry, *WORKS[name], write, args.limit)
         shown = ", ".join(f"{way} {statistics.median(r['seconds']) * 1e3:.3f} ms" if "seconds" in r else f"{way} {r['error']}" for way, r in entry["ways"].items())
         print(f"{name:48} {shown or entry.get('error', 'no way runs')}", flush=True)
         torch.compiler.reset()
