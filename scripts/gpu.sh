@@ -129,7 +129,7 @@ settled() { [[ $folder/facts/$1 -nt $tests ]] && [[ $(<"$folder/facts/$1") == cl
 do_test() {
     built "$tests"
     local part status n_bad=0 took
-    "$folder/tests/gpu/instar_test_no_device" || {
+    limited 60 "$folder/tests/gpu/instar_test_no_device" || {
         say "with every device hidden, a context does not say so"
         n_bad=1
     }
