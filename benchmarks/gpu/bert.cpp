@@ -51,7 +51,7 @@ template <class T>
 void encoder_forward(gpu::run& r, const bench::bert_shape& s) {
     nn::bert_config config = s.config();
     config.n_labels = 0;
-    const nn::bert<float> host(config, philox{.seed = 1});
+    const auto& host = gpu::initial<nn::bert<float>>(std::string("encoder ") + s.name, config);
     const bench::bert_batch batch(s);
     nn::bert<T, device_memory> model(config);
     gpu::put(r.ctx, model.parameters(), host.parameters());
@@ -73,7 +73,7 @@ template <class T>
 void mlm_step(gpu::run& r, const bench::bert_shape& s, bool as_graph) {
     const nn::bert_config config = s.config();
     const index_t rows[2] = {s.n_batch * s.seq_len, s.d_model};
-    const nn::bert<float> host(config, philox{.seed = 1});
+    const auto& host = gpu::initial<nn::bert<float>>(s.name, config);
     const device_batch batch(r.ctx, bench::bert_batch(s));
     nn::bert<T, device_memory> model(config);
     gpu::put(r.ctx, model.parameters(), host.parameters());

@@ -19,6 +19,7 @@
 // files run in the emulator at the sizes that sized() has for it: that proves the checks and times nothing of interest.
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <string>
@@ -59,6 +60,8 @@ struct work {
     double flop = 0.0;
     double bytes = 0.0;
     double samples = 0.0;
+    bool in_double = false;  ///< FLOP of double: they have no share, the device's peak in double is not measured
+    double cpu_seconds = 0.0;  ///< of instar's CPU path on the same input, all cores, once
 };
 
 /// 10¹² FLOP and 10⁹ bytes a second that this device was measured to reach.
@@ -66,6 +69,14 @@ struct peaks {
     double fp32 = 0.0, tf32 = 0.0, bf16 = 0.0, copy_gbs = 0.0;
     double of(precision p) const { return p == precision::fp32 ? fp32 : p == precision::tf32 ? tf32 : bf16; }
 };
+
+/// Seconds of a call on the host.
+template <class F>
+double host_seconds(F&& call) {
+    const auto start = std::chrono::steady_clock::now();
+    call();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
 
 /// Seconds of one call, from `launches` that were queued together.
 template <class F>
@@ -78,17 +89,23 @@ double seconds_of(cuda_context& ctx, int launches, F&& call) {
     return cuda::milliseconds(start, stop) * 1e-3 / launches;
 }
 
+/// Uniform in [low, high). Random, because zeros draw less power; repeated after a prime number of elements, because making all of them
+/// takes minutes of a lent machine. No two of a million rows are equal.
+template <class T>
+void fill_uniform(T* x, index_t n, std::uint64_t seed, float low, float high) {
+    const philox rng{.seed = seed};
+    const index_t period = std::min(n, index_t{1'048'573});
+    for (index_t i = 0; i < period; ++i) x[i] = T(low + (high - low) * rng.uniform(static_cast<std::uint64_t>(i)));
+    for (index_t begin = period; begin < n; begin += period) std::copy_n(x, std::min(period, n - begin), x + begin);
+}
+
 namespace detail {
 
 template <class T>
 double product_tflops(cuda_context& ctx, index_t n) {
     tensor<T, 2, device_memory> a({n, n}), b({n, n}), c({n, n});
     tensor<T, 2> host({n, n});
-    const philox rng{.seed = 9};
-    // Random, because zeros draw less power; repeated, because making all of them takes longer than the product.
-    const index_t period = std::min(host.size(), index_t{1} << 20);
-    for (index_t i = 0; i < period; ++i) host.data()[i] = T(rng.uniform(static_cast<std::uint64_t>(i)) - 0.5f);
-    for (index_t i = period; i < host.size(); ++i) host.data()[i] = host.data()[i - period];
+    fill_uniform(host.data(), host.size(), 9, -0.5f, 0.5f);
     ctx.upload(a.view(), std::as_const(host).view());
     ctx.upload(b.view(), std::as_const(host).view());
     const auto call = [&] { ops::gemm<T>(ctx, c, a, b, {.transpose_b = true}); };
@@ -143,10 +160,7 @@ public:
 
     both(cuda_context& ctx, const index_t (&extents)[Rank], std::uint64_t seed, float low = -1.0f, float high = 1.0f)
         : host(extents), device(extents), ctx_(ctx) {
-        if constexpr (!std::is_integral_v<T>) {
-            const philox rng{.seed = seed};
-            for (index_t i = 0; i < host.size(); ++i) host.data()[i] = T(low + (high - low) * rng.uniform(static_cast<std::uint64_t>(i)));
-        }
+        if constexpr (!std::is_integral_v<T>) fill_uniform(host.data(), host.size(), seed, low, high);
         upload();
     }
     void upload() { ctx_.upload(device.view(), std::as_const(host).view()); }
@@ -161,6 +175,13 @@ public:
 private:
     cuda_context& ctx_;
 };
+
+/// f(begin, end) of what a check looks at where all n rows or elements would keep the host busy for seconds: `most` at either end.
+template <class F>
+bool at_both_ends(index_t n, index_t most, F f) {
+    if (n <= 2 * most) return f(index_t{0}, n);
+    return f(index_t{0}, most) && f(n - most, n);
+}
 
 template <class T>
 double value(T x) {
@@ -190,16 +211,21 @@ public:
         }
         return require(actual.size() == expected.size() && error <= slack * allowed_error(kind) * energy, "wrong result");
     }
+    /// Element for element, as of copies and whole numbers.
+    template <class A, class E, int Rank>
+    bool check_equal(const tensor_view<A, Rank>& actual, const tensor_view<E, Rank>& expected) {
+        return require(actual.size() == expected.size() && std::equal(actual.data(), actual.data() + actual.size(), expected.data()), "wrong result");
+    }
     bool require(bool holds, const char* message) {
         if (!holds) state_.SkipWithError(message);
         return holds;
     }
 
-    /// A sample is as many calls as take about five milliseconds, between two events; the figure is the median of the samples.
+    /// A sample is as many calls as take about five milliseconds, between two events; the figure is the median of the samples. The call
+    /// that was checked before has warmed up.
     template <class F>
     void time(F&& call, work w) {
         const peaks& limit = measured_peaks();
-        call();
         const double once = seconds_of(ctx, 1, call);
         const int launches = static_cast<int>(std::clamp(5e-3 / std::max(once, 1e-7), 1.0, 500.0));
         std::vector<double> samples;
@@ -215,8 +241,10 @@ public:
         counters["launches"] = launches;
         if (w.flop > 0.0) {
             counters["TFLOP/s"] = w.flop / median * 1e-12;
-            counters["%_of_peak"] = w.flop / median * 1e-10 / limit.of(kind);
-            counters["peak"] = limit.of(kind);
+            if (!w.in_double) {
+                counters["%_of_peak"] = w.flop / median * 1e-10 / limit.of(kind);
+                counters["peak"] = limit.of(kind);
+            }
         }
         if (w.bytes > 0.0) {
             counters["GB/s"] = w.bytes / median * 1e-9;
@@ -224,6 +252,7 @@ public:
             counters["copy"] = limit.copy_gbs;
         }
         if (w.samples > 0.0) counters["samples/s"] = w.samples / median;
+        if (w.cpu_seconds > 0.0) counters["cpu_ms"] = w.cpu_seconds * 1e3;
     }
 
 private:
@@ -239,7 +268,7 @@ void add(const std::string& work, const std::string& shape, const auto& kinds, F
                 run r(state, p);
                 if (p == precision::bf16) f.template operator()<bf16>(r);
                 else f.template operator()<float>(r);
-            } catch (const error& e) {  // too little memory, mostly: the others go on
+            } catch (const std::exception& e) {  // too little memory, mostly: the others go on
                 state.SkipWithError(e.what());
             }
         };

@@ -29,12 +29,12 @@ template <class T>
 struct vit_case {
     nn::vit_config config;
     index_t n;
-    nn::vit<float> host;
+    const nn::vit<float>& host;
     nn::vit<T, device_memory> model;
     gpu::both<T, 4> images;
 
     vit_case(cuda_context& ctx, const nn::vit_config& c, index_t n_images)
-        : config(c), n(n_images), host(c, philox{.seed = 1}), model(c), images(ctx, {n, c.n_channels, c.image_size, c.image_size}, 5, -2.0f, 2.0f) {
+        : config(c), n(n_images), host(gpu::initial<nn::vit<float>>(std::to_string(c.n_labels), c)), model(c), images(ctx, {n, c.n_channels, c.image_size, c.image_size}, 5, -2.0f, 2.0f) {
         gpu::put(ctx, model.parameters(), host.parameters());
     }
 };

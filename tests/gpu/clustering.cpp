@@ -1,27 +1,35 @@
-// The clusterers of cuda_context on a real GPU, against the CPU's.
+// The clusterers of cuda_context on a real GPU, against the CPU's. INSTAR_GPU_SMALL=1: at a tenth of the points, for compute-sanitizer.
+
+#include <cstdlib>
 
 #include "instar/cluster/umap.hpp"
 #include "support/clustering_checks.hpp"
 
 using namespace instar;
 
+namespace {
+
+index_t sized(index_t n) { return std::getenv("INSTAR_GPU_SMALL") == nullptr ? n : n / 10; }
+
+}  // namespace
+
 TEST_CASE("gpu knn equals the CPU's") {
     cuda_context ctx;
     test::check_device_knn(ctx, 1, 1, 1, 1);
     test::check_device_knn(ctx, 130, 129, 33, 7);
-    test::check_device_knn(ctx, 3000, 20'000, 100, 15);
-    test::check_device_knn(ctx, 100, 5000, 768, 300);
+    test::check_device_knn(ctx, sized(3000), sized(20'000), 100, 15);
+    test::check_device_knn(ctx, 100, sized(5000), 768, 300);
 }
 
 TEST_CASE("gpu kmeans equals the CPU's") {
     cuda_context ctx;
     for (const std::uint64_t seed : {1u, 2u, 3u})
         test::check_device_kmeans(ctx, test::clouds(128, 9, 7, 0.6f, seed), {.n_clusters = 7, .seed = seed});
-    test::check_device_kmeans_from_rows(ctx, test::clouds(20'000, 50, 300, 0.1f, 4), 300);
+    test::check_device_kmeans_from_rows(ctx, test::clouds(sized(20'000), 50, 300, 0.1f, 4), 300);
 }
 TEST_CASE("gpu kmeans gives the same bits on every run, and more clusters less inertia") {
     cuda_context ctx;
-    const test::device_rows x(ctx, test::clouds(100'000, 128, 1000, 0.2f, 5));
+    const test::device_rows x(ctx, test::clouds(sized(100'000), 128, 1000, 0.2f, 5));
     const auto a = cluster::kmeans(ctx, x.view(), {.n_clusters = 1000, .max_iter = 10}),
                b = cluster::kmeans(ctx, x.view(), {.n_clusters = 1000, .max_iter = 10}),
                fewer = cluster::kmeans(ctx, x.view(), {.n_clusters = 900, .max_iter = 10});
@@ -32,8 +40,8 @@ TEST_CASE("gpu kmeans gives the same bits on every run, and more clusters less i
 TEST_CASE("gpu agglomerative equals the CPU's") {
     cuda_context ctx;
     using namespace cluster;
-    test::check_device_agglomerative(ctx, test::clouds(10'000, 50, 200, 0.2f, 6), {});
-    test::check_device_agglomerative(ctx, test::clouds(3000, 20, 40, 0.3f, 7),
+    test::check_device_agglomerative(ctx, test::clouds(sized(10'000), 50, 200, 0.2f, 6), {});
+    test::check_device_agglomerative(ctx, test::clouds(sized(3000), 20, 40, 0.3f, 7),
                                      {.linkage = linkage::average, .metric = linkage_metric::cosine});
 }
 TEST_CASE("gpu agglomerative over distances equals the CPU's") {
@@ -49,7 +57,7 @@ TEST_CASE("gpu agglomerative over distances equals the CPU's") {
 }
 TEST_CASE("gpu silhouettes are the CPU's") {
     cuda_context ctx;
-    test::check_device_silhouette(ctx, test::clouds(5000, 50, 30, 0.3f, 8), 30);
+    test::check_device_silhouette(ctx, test::clouds(sized(5000), 50, 30, 0.3f, 8), 30);
 }
 TEST_CASE("gpu principal components are the CPU's") {
     cuda_context ctx;
