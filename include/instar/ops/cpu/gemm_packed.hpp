@@ -1,9 +1,10 @@
 #ifndef INSTAR_OPS_CPU_GEMM_PACKED_HPP
 #define INSTAR_OPS_CPU_GEMM_PACKED_HPP
 
-// instar's own matrix product of floats: who computes what, and where the packed copies live. The arithmetic is simd/gemm.inl.
+// instar's own matrix product of floats and of bf16: who computes what, and where the packed copies live. The arithmetic is simd/gemm.inl.
 //
 //     cpu::gemm_packed(ctx, problem);      // on the context's threads
+//     cpu::gemm_packed_bf16(ctx, problem); // a, b and c in bf16
 //     cpu::gemm_serial(problem);           // on this thread, for use inside parallel loops: gemm_serial.hpp
 //
 // The same bits for any number of threads: an element's sum does not depend on how the work is cut, so the cuts are free to follow the
@@ -82,7 +83,8 @@ void run_tasks(cpu_context& ctx, index_t n, F&& f) {
 
 /// Columns in parallel, every thread with all rows (at most block_rows) and its own copies: for few rows, where a shared copy
 /// of op(b) would cost more than it saves.
-inline void gemm_by_columns(cpu_context& ctx, const gemm_problem& g, const gemm_kernels& kernels) {
+template <class T>
+void gemm_by_columns(cpu_context& ctx, const basic_gemm_problem<T>& g, const basic_gemm_kernels<T>& kernels) {
     const index_t n_panels = ceil_div(g.n, kernels.cut.tile_columns), n_row_panels = ceil_div(g.m, kernels.cut.tile_rows);
     const index_t wanted = 4 * ctx.max_threads();
     const index_t across = std::min(n_panels, wanted);
@@ -97,7 +99,8 @@ inline void gemm_by_columns(cpu_context& ctx, const gemm_problem& g, const gemm_
 }
 
 /// Rows in parallel over one shared packed copy of op(b), a chunk of it at a time.
-inline void gemm_by_rows(cpu_context& ctx, const gemm_problem& g, const gemm_kernels& kernels) {
+template <class T>
+void gemm_by_rows(cpu_context& ctx, const basic_gemm_problem<T>& g, const basic_gemm_kernels<T>& kernels) {
     constexpr index_t k_chunk = index_t{4} << 20;  // lanes: 16 MiB, what a shared cache holds and what stays allocated
     const index_t threads = ctx.max_threads(), width = kernels.cut.tile_columns;
     const index_t step = kernels.depth(g.k);
@@ -132,6 +135,16 @@ inline void gemm_by_rows(cpu_context& ctx, const gemm_problem& g, const gemm_ker
     }
 }
 
+template <class T>
+void gemm_on_threads(cpu_context& ctx, const basic_gemm_problem<T>& problem, const basic_gemm_kernels<T>& kernels) {
+    // Below this, waking a thread costs more than it brings: some 10 µs of one core.
+    constexpr double k_serial_products = 5e5;
+    const double products = static_cast<double>(problem.m) * static_cast<double>(problem.n) * static_cast<double>(problem.k);
+    if (products < k_serial_products) return gemm_on_this_thread(problem, kernels);
+    if (problem.m <= kernels.cut.block_rows) return gemm_by_columns(ctx, problem, kernels);
+    gemm_by_rows(ctx, problem, kernels);
+}
+
 }  // namespace detail
 
 /// The product on the context's threads.
@@ -139,13 +152,32 @@ inline void gemm_packed(cpu_context& ctx, gemm_problem problem) {
     problem.bf16 = problem.bf16 || ctx.bf16_allowed();
     if (problem.m <= 0 || problem.n <= 0) return;
     const flush_denormals zero;
-    // Below this, waking a thread costs more than it brings: some 10 µs of one core.
-    constexpr double k_serial_products = 5e5;
-    const double products = static_cast<double>(problem.m) * static_cast<double>(problem.n) * static_cast<double>(problem.k);
-    if (products < k_serial_products) return gemm_serial(problem);
-    const gemm_kernels kernels = INSTAR_SIMD_PICK(gemm_kernels_for)(problem.bf16);
-    if (problem.m <= kernels.cut.block_rows) return detail::gemm_by_columns(ctx, problem, kernels);
-    detail::gemm_by_rows(ctx, problem, kernels);
+    detail::gemm_on_threads(ctx, problem, INSTAR_SIMD_PICK(gemm_kernels_for)(problem.bf16));
+}
+
+/// The same of bf16, whatever the context allows. A template, so that who has no such product does not compile one.
+template <class T>
+void gemm_packed_bf16(cpu_context& ctx, const basic_gemm_problem<T>& problem) {
+    static_assert(std::same_as<T, bf16>);
+    if (problem.m <= 0 || problem.n <= 0) return;
+    const flush_denormals zero;
+    const basic_gemm_kernels<T> kernels = INSTAR_SIMD_PICK(template gemm_kernels_for_type<T>)(true);
+    if (kernels.depth(problem.k) >= problem.k) return detail::gemm_on_threads(ctx, problem, kernels);
+    // Sums over several blocks of depths wait in float; a strip of columns at a time when c is large.
+    constexpr index_t k_most_sums = index_t{4} << 20, k_least_columns = 256;
+    const index_t strip = std::min(problem.n, std::max(k_least_columns, k_most_sums / problem.m / k_least_columns * k_least_columns));
+    const detail::gemm_shared_scratch sums(problem.m * strip);
+    for (index_t j = 0; j < problem.n; j += strip) {
+        basic_gemm_problem<T> part = problem;
+        part.n = std::min(strip, problem.n - j);
+        part.b += problem.transpose_b ? j * problem.ldb : j;
+        part.c += j;
+        if (part.bias != nullptr) part.bias += j;
+        if (part.activation != nullptr) part.activation += j;
+        part.sums = sums.data();
+        part.ld_sums = strip;
+        detail::gemm_on_threads(ctx, part, kernels);
+    }
 }
 
 }  // namespace instar::ops::cpu
