@@ -24,13 +24,18 @@ tensor<float, Rank> random_tensor(const index_t (&extents)[Rank], std::uint64_t 
 
 /// Largest normalised mean square error of a model whose products round their inputs to bf16.
 inline constexpr double k_bf16_error = 1e-4;
+/// The same of a model whose parameters and activations are bf16.
+inline constexpr double k_bf16_storage_error = 1e-3;
+
+inline double as_double(double x) { return x; }
+inline double as_double(bf16 x) { return static_cast<double>(static_cast<float>(x)); }
 
 /// Normalised mean square error at most `allowed`; both contiguous.
 template <class T, class U, int Rank>
 bool close(const tensor_view<T, Rank>& actual, const tensor_view<U, Rank>& expected, double allowed = 1e-10) {
     double error = 0.0, energy = 0.0;
     for (index_t i = 0; i < expected.size(); ++i) {
-        const double e = static_cast<double>(expected.data()[i]), d = static_cast<double>(actual.data()[i]) - e;
+        const double e = static_cast<double>(expected.data()[i]), d = as_double(actual.data()[i]) - e;
         error += d * d;
         energy += e * e;
     }

@@ -3,7 +3,8 @@
 //
 //     bench_mlm_step --benchmark_filter=k8
 //
-// Names: mlm_step/k-mers_layers×width_batch_tokens, mlm_step_bf16/… with products of bf16. peak_rss_MB is the process's highest resident size while steps run,
+// Names: mlm_step/k-mers_layers×width_batch_tokens, mlm_step_bf16/… with products of bf16,
+// mlm_step_bf16_storage/… with parameters, gradients and activations of bf16 too and AdamW's copy in float. peak_rss_MB is the process's highest resident size while steps run,
 // parameters and optimiser included. The loss must start near that of guessing and fall while the same batch is repeated.
 // Correctness of gradients and updates is the golden tests' part. peers/pytorch_bert.py times the same shapes.
 
@@ -21,12 +22,13 @@ namespace {
 
 using namespace instar;
 
-void mlm_step(benchmark::State& state, const bench::bert_shape& shape, bool bf16) {
+template <class T>
+void mlm_step(benchmark::State& state, const bench::bert_shape& shape, bool bf16_products) {
     cpu_context ctx;
-    ctx.allow_bf16(bf16);
-    nn::bert<float> model(shape.config(), philox{.seed = 1});
+    ctx.allow_bf16(bf16_products);
+    nn::bert<T> model(shape.config(), philox{.seed = 1});
     const bench::bert_batch batch(shape);
-    train::bert_trainer<float> trainer(model);
+    train::bert_trainer<T> trainer(model);
     train::masked_batch masked;
     std::uint64_t step = 0;
     const auto run = [&] {
@@ -53,8 +55,9 @@ void mlm_step(benchmark::State& state, const bench::bert_shape& shape, bool bf16
 
 const bool registered = [] {
     for (const bench::bert_shape& s : bench::k_bert_shapes) {
-        benchmark::RegisterBenchmark((std::string("mlm_step/") + s.name).c_str(), mlm_step, s, false)->UseRealTime()->Unit(benchmark::kMillisecond);
-        benchmark::RegisterBenchmark((std::string("mlm_step_bf16/") + s.name).c_str(), mlm_step, s, true)->UseRealTime()->Unit(benchmark::kMillisecond);
+        benchmark::RegisterBenchmark((std::string("mlm_step/") + s.name).c_str(), mlm_step<float>, s, false)->UseRealTime()->Unit(benchmark::kMillisecond);
+        benchmark::RegisterBenchmark((std::string("mlm_step_bf16/") + s.name).c_str(), mlm_step<float>, s, true)->UseRealTime()->Unit(benchmark::kMillisecond);
+        benchmark::RegisterBenchmark((std::string("mlm_step_bf16_storage/") + s.name).c_str(), mlm_step<bf16>, s, true)->UseRealTime()->Unit(benchmark::kMillisecond);
     }
     return true;
 }();

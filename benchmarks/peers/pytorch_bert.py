@@ -1,7 +1,8 @@
 """transformers' BertForTokenClassification on PyTorch: encoder forward and masked-token training step, the shapes of
 benchmarks/bert_shapes.hpp. See peer.py for how to run it.
 
-The works named …_bf16 run under torch.autocast to bfloat16, as a user of PyTorch would ask for products of bf16.
+The works named …_bf16 run under torch.autocast to bfloat16, as a user of PyTorch would ask for products of bf16; encoder_forward_bf16_storage
+has its parameters in bfloat16.
 
 As it comes: transformers' default attention, torch.optim.AdamW, targets selected by a boolean index as BarcodeBERT does.
 Tuned: the fused AdamW, an ignore_index, and torch.compile where that is faster than running eagerly; run.py adds ATEN_CPU_CAPABILITY and
@@ -56,9 +57,11 @@ def precision(bf16):
     return torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16)
 
 
-def encoder_forward(shape, bf16):
+def encoder_forward(shape, bf16, storage=False):
     def build(tuned):
         model, ids, mask, flop, _ = setup(shape)
+        if storage:
+            model.bfloat16()
         def of(encoder):
             def run():
                 with torch.inference_mode(), precision(bf16):
@@ -114,6 +117,9 @@ for name, shape in SHAPES.items():
     for kind, bf16 in (("", False), ("_bf16", True)):
         WORKS[f"encoder_forward{kind}/{name}"] = encoder_forward(shape, bf16)
         WORKS[f"mlm_step{kind}/{name}"] = mlm_step(shape, bf16)
+    # A model of bf16 for inference; for training, where PyTorch keeps weights in float, autocast again.
+    WORKS[f"encoder_forward_bf16_storage/{name}"] = encoder_forward(shape, False, storage=True)
+    WORKS[f"mlm_step_bf16_storage/{name}"] = mlm_step(shape, True)
 
 if __name__ == "__main__":
     peer.main(WORKS, facts)

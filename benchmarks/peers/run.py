@@ -50,9 +50,9 @@ def pairs():
         out.extend((section, name, file, program, rename(name)) for name in names)
 
     shapes = ("k4_4x768_b32_t165", "k8_4x768_b32_t82", "k4_4x256_b64_t165", "k4_2x128_b64_t165")
-    add("BERT encoder, forward", PYTORCH_BERT, "bench_bert", [f"encoder_forward{kind}/{s}" for kind in ("", "_bf16") for s in shapes])
+    add("BERT encoder, forward", PYTORCH_BERT, "bench_bert", [f"encoder_forward{kind}/{s}" for kind in ("", "_bf16", "_bf16_storage") for s in shapes])
     add("BERT encoder, forward, ONNX Runtime", "onnx_bert.py", "bench_bert", [f"encoder_forward_onnx/{s}" for s in shapes], lambda n: n.replace("_onnx", ""))
-    add("BERT, masked-token training step", PYTORCH_BERT, "bench_mlm_step", [f"mlm_step{kind}/{s}" for kind in ("", "_bf16") for s in shapes])
+    add("BERT, masked-token training step", PYTORCH_BERT, "bench_mlm_step", [f"mlm_step{kind}/{s}" for kind in ("", "_bf16", "_bf16_storage") for s in shapes])
     add("Vision transformer, forward and training step", PYTORCH_VIT, "bench_vit",
         [f"vit_{w}{kind}/{s}" for kind in ("", "_bf16") for w, s in (("forward", "tiny16_b8"), ("forward", "base16_b8"), ("step", "tiny16_b8"), ("step", "base16_b4"))])
     add("ResNet, forward and training step, layers_batch_pixels", "pytorch_resnet.py", "bench_resnet",

@@ -1,4 +1,4 @@
-// Instantiates ops/adamw.hpp for float and double in instar::compiled.
+// Instantiates ops/adamw.hpp for float, double and bf16 in instar::compiled.
 
 #include "instar/ops/adamw.hpp"
 
@@ -11,6 +11,9 @@ namespace instar::ops {
 
 INSTAR_INSTANTIATE(float);
 INSTAR_INSTANTIATE(double);
+template void adamw_update<bf16>(cpu_context&, tensor_view<bf16, 1>, out_view<float, 1>, out_view<float, 1>, out_view<float, 1>,
+                                 in_view<bf16, 1>, adamw_options);
+template double squared_norm<bf16>(cpu_context&, tensor_view<const bf16, 1>);
 
 #undef INSTAR_INSTANTIATE
 

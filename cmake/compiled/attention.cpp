@@ -1,4 +1,4 @@
-// Instantiates ops/attention.hpp for float and double in instar::compiled.
+// Instantiates ops/attention.hpp for float, double and bf16 in instar::compiled.
 
 #include "instar/ops/attention.hpp"
 
@@ -15,6 +15,7 @@ namespace instar::ops {
 
 INSTAR_INSTANTIATE(float);
 INSTAR_INSTANTIATE(double);
+INSTAR_INSTANTIATE(bf16);
 
 #undef INSTAR_INSTANTIATE
 

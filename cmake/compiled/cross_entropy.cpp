@@ -1,4 +1,4 @@
-// Instantiates ops/cross_entropy.hpp for float and double in instar::compiled.
+// Instantiates ops/cross_entropy.hpp for float, double and bf16 in instar::compiled.
 
 #include "instar/ops/cross_entropy.hpp"
 
@@ -11,6 +11,7 @@ namespace instar::ops {
 
 INSTAR_INSTANTIATE(float);
 INSTAR_INSTANTIATE(double);
+INSTAR_INSTANTIATE(bf16);
 
 #undef INSTAR_INSTANTIATE
 

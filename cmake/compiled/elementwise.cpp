@@ -1,4 +1,4 @@
-// Instantiates ops/elementwise.hpp for float and double in instar::compiled.
+// Instantiates ops/elementwise.hpp for float, double and bf16 in instar::compiled.
 
 #include "instar/ops/elementwise.hpp"
 
@@ -12,6 +12,7 @@ namespace instar::ops {
 
 INSTAR_INSTANTIATE(float);
 INSTAR_INSTANTIATE(double);
+INSTAR_INSTANTIATE(bf16);
 
 #undef INSTAR_INSTANTIATE
 

@@ -1,4 +1,4 @@
-// Instantiates ops/gemm.hpp for float and double in instar::compiled.
+// Instantiates ops/gemm.hpp for float, double and bf16 in instar::compiled.
 
 #include "instar/ops/gemm.hpp"
 
@@ -9,6 +9,7 @@ namespace instar::ops {
 
 INSTAR_INSTANTIATE(float);
 INSTAR_INSTANTIATE(double);
+INSTAR_INSTANTIATE(bf16);
 
 #undef INSTAR_INSTANTIATE
 

@@ -1,4 +1,4 @@
-// Instantiates ops/layer_norm.hpp for float and double in instar::compiled.
+// Instantiates ops/layer_norm.hpp for float, double and bf16 in instar::compiled.
 
 #include "instar/ops/layer_norm.hpp"
 
@@ -14,6 +14,7 @@ namespace instar::ops {
 
 INSTAR_INSTANTIATE(float);
 INSTAR_INSTANTIATE(double);
+INSTAR_INSTANTIATE(bf16);
 
 #undef INSTAR_INSTANTIATE
 

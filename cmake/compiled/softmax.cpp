@@ -1,4 +1,4 @@
-// Instantiates ops/softmax.hpp for float and double in instar::compiled.
+// Instantiates ops/softmax.hpp for float, double and bf16 in instar::compiled.
 
 #include "instar/ops/softmax.hpp"
 
@@ -10,6 +10,7 @@ namespace instar::ops {
 
 INSTAR_INSTANTIATE(float);
 INSTAR_INSTANTIATE(double);
+INSTAR_INSTANTIATE(bf16);
 
 #undef INSTAR_INSTANTIATE
 

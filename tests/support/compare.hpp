@@ -39,6 +39,13 @@ double to_double(T value) {
     else return static_cast<double>(value);
 }
 
+/// numeric_limits knows nothing of bf16.
+template <class T>
+T quiet_nan() {
+    if constexpr (std::is_same_v<T, bf16>) return bf16(std::numeric_limits<float>::quiet_NaN());
+    else return std::numeric_limits<T>::quiet_NaN();
+}
+
 /// Uniform values in [low, high), the same on every run.
 template <class T, int Rank>
 void fill_random(const tensor_view<T, Rank>& v, std::uint64_t seed, double low = -1.0, double high = 1.0) {
@@ -67,13 +74,13 @@ struct strided_rows {
 
     strided_rows(const index_t (&extents)[2], index_t stride, std::uint64_t seed)
         : memory({extents[0], stride}), view(memory.data(), extents, {stride, 1}) {
-        for (T& e : memory) e = std::numeric_limits<T>::quiet_NaN();
+        for (T& e : memory) e = quiet_nan<T>();
         fill_random(view, seed);
     }
     bool gaps_intact() const {
         for (index_t i = 0; i < memory.extent(0); ++i) {
             for (index_t j = view.extent(1); j < memory.extent(1); ++j) {
-                if (!std::isnan(memory(i, j))) return false;
+                if (!std::isnan(to_double(memory(i, j)))) return false;
             }
         }
         return true;

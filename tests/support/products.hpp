@@ -45,8 +45,8 @@ void check_product(cpu_context& one, cpu_context& two, product_shape s, ops::gem
     }
     strided_rows<T> c1({s.m, s.n}, s.n + 7, 3), c2({s.m, s.n}, s.n + 7, 3), expected({s.m, s.n}, s.n + 7, 3);
     if (!options.accumulate) {  // what c held must not matter
-        for (T& e : c1.memory) e = std::numeric_limits<T>::quiet_NaN();
-        for (T& e : c2.memory) e = std::numeric_limits<T>::quiet_NaN();
+        for (T& e : c1.memory) e = quiet_nan<T>();
+        for (T& e : c2.memory) e = quiet_nan<T>();
     }
     ops::gemm<T>(one, c1.view, a.view, b.view, options);
     ops::gemm<T>(two, c2.view, a.view, b.view, options);

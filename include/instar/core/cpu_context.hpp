@@ -41,6 +41,7 @@ public:
     /// Lets float products (ops::gemm, linear layers, convolutions) round their inputs to bf16; sums and everything else stay float.
     /// Relative error of an input up to 2⁻⁸ instead of 2⁻²⁴. Products take half the time on processors with AVX512-BF16 and large
     /// ones about a fifth on those with AMX (isa::active_bf16); elsewhere the same rounding is done and nothing gained. Default: not allowed.
+    /// Tensors of bf16 are multiplied so in any case.
     void allow_bf16(bool allow) noexcept { bf16_allowed_ = allow; }
     bool bf16_allowed() const noexcept { return bf16_allowed_; }
 

@@ -1,7 +1,7 @@
 #ifndef INSTAR_CORE_ELEMENT_HPP
 #define INSTAR_CORE_ELEMENT_HPP
 
-// Element types of tensors: float, double (CPU only, for gradient checks) and bf16.
+// Element types of tensors: float, double (CPU only, for gradient checks) and bf16 (on the CPU what transformers need).
 //
 //     instar::bf16 h{1.5f};                 // rounds to nearest, ties to even
 //     float x = static_cast<float>(h);      // exact
@@ -38,7 +38,7 @@ struct bf16 {
     friend bool operator==(const bf16&, const bf16&) = default;
 };
 
-/// Element types that operators accept on the CPU.
+/// Element types that all operators accept on the CPU. bf16: those that a transformer's training step is made of.
 template <class T>
 concept real = std::same_as<T, float> || std::same_as<T, double>;
 

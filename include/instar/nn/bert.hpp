@@ -198,7 +198,7 @@ private:
     bool training_ = false;
 };
 
-/// A BERT with its parameters. T: float or double; Memory: host_memory, or the CUDA context's.
+/// A BERT with its parameters. T: float, double or bf16 (statistics, sums and what AdamW keeps in float); Memory: host_memory, or the CUDA context's.
 template <class T, class Memory = host_memory>
 class bert {
 public:

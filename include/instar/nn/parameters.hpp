@@ -110,8 +110,8 @@ void initialise(const parameter_layout& layout, tensor_view<T, 1> values, philox
             switch (info.kind) {
                 case init::zeros: p[i] = T(0); break;
                 case init::ones: p[i] = T(1); break;
-                case init::normal: p[i] = static_cast<T>(info.scale * static_cast<double>(own.normal(u))); break;
-                case init::uniform: p[i] = static_cast<T>(info.scale * (2.0 * static_cast<double>(own.uniform(u)) - 1.0)); break;
+                case init::normal: p[i] = static_cast<T>(static_cast<accumulator_t<T>>(info.scale * static_cast<double>(own.normal(u)))); break;
+                case init::uniform: p[i] = static_cast<T>(static_cast<accumulator_t<T>>(info.scale * (2.0 * static_cast<double>(own.uniform(u)) - 1.0))); break;
             }
         }
         if (info.zero_row >= 0) {

@@ -32,7 +32,7 @@ struct adamw_options {
 ///
 ///     p −= lr·wd·p;  m = β₁m + (1−β₁)g;  v = β₂v + (1−β₂)g²;  p −= lr/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + eps)
 ///
-/// parameters, m, v, gradients: [n] contiguous, T float or double (CPU), float (CUDA). One pass: 28 bytes an element of float read and
+/// parameters, m, v, gradients: [n] contiguous, T float or double (CPU), float (CUDA); for bf16 see below. One pass: 28 bytes an element of float read and
 /// written. Throws shape_error and value_error before anything is written.
 template <class T>
 void adamw_update(cpu_context& ctx, tensor_view<T, 1> parameters, out_view<T, 1> m, out_view<T, 1> v, in_view<T, 1> gradients, adamw_options options);
@@ -48,6 +48,9 @@ void adamw_update(cuda_context& ctx, tensor_view<T, 1> parameters, out_view<T, 1
 /// | master, m, v           | [n] contiguous | float   |
 ///
 /// One pass: 28 bytes an element. Micikevicius et al. 2018 (arXiv:1710.03740).
+template <class T>
+void adamw_update(cpu_context& ctx, tensor_view<T, 1> parameters, out_view<accumulator_t<T>, 1> master, out_view<accumulator_t<T>, 1> m,
+                  out_view<accumulator_t<T>, 1> v, in_view<T, 1> gradients, adamw_options options);
 template <class T>
 void adamw_update(cuda_context& ctx, tensor_view<T, 1> parameters, out_view<accumulator_t<T>, 1> master, out_view<accumulator_t<T>, 1> m,
                   out_view<accumulator_t<T>, 1> v, in_view<T, 1> gradients, adamw_options options);

@@ -39,7 +39,7 @@ struct attention_options {
 ///
 /// Any strides with the last one 1, so q, k and v may be slices of one [.., 3, n_heads, d_head] buffer. Padded queries are
 /// computed like others. A sample whose keys are all masked gives o = 0 and lse = −∞, and no gradient.
-/// Softmax and sums in float (double for double). Same bits for any number of threads.
+/// T: float, double or bf16 (CPU), float or bf16 (CUDA). Softmax and sums in float (double for double). Same bits for any number of threads.
 /// Cost: 4·n_batch·n_heads·seq_len²·d_head FLOP; O(seq_len) extra memory a row, and a tile a thread.
 template <class T>
 void attention_forward(cpu_context& ctx, tensor_view<T, 4> o, std::type_identity_t<attention_saved<T>> saved, in_view<T, 4> q,

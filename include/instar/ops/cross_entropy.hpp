@@ -37,6 +37,7 @@ struct cross_entropy_options {
 /// | targets                    | [n_rows]            | int32           |
 /// | row_weights                | [n_rows] or empty   | float           |
 ///
+/// T: float, double or bf16 (CPU), float or bf16 (CUDA); loss and sums of bf16 are float.
 /// Throws value_error naming the row when a target is ≥ n_classes (CPU; the CUDA kernel writes NaN to that row's loss).
 template <class T>
 void softmax_cross_entropy(cpu_context& ctx, out_view<accumulator_t<T>, 1> loss, tensor_view<T, 2> dlogits, in_view<T, 2> logits,

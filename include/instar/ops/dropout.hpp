@@ -32,7 +32,7 @@ struct dropout_options {
     INSTAR_HOST_DEVICE float scale() const { return 1.0f / (1.0f - p); }
 };
 
-/// y = x · keep / (1 − p).   x, y: [n] contiguous; may alias. Same bits for any number of threads, and on every device.
+/// y = x · keep / (1 − p).   x, y: [n] contiguous; may alias. T: float, double or bf16 (CPU), float or bf16 (CUDA). Same bits for any number of threads, and on every device.
 template <class T>
 void dropout_forward(cpu_context& ctx, tensor_view<T, 1> y, in_view<T, 1> x, dropout_options options);
 template <class T>

@@ -29,6 +29,7 @@ struct embedding_options {
 /// | position | [≥ seq_len, d_model], may be empty | T |
 /// | type_row | [d_model], may be empty     | T       |
 ///
+/// T: float, double or bf16 (CPU), float or bf16 (CUDA).
 /// Throws value_error naming batch and position when an id is outside [0, n_vocab) (CPU), before anything is written.
 template <class T>
 void embedding_forward(cpu_context& ctx, tensor_view<T, 3> y, tensor_view<const std::int32_t, 2> ids, in_view<T, 2> word,
@@ -39,7 +40,7 @@ void embedding_forward(cuda_context& ctx, tensor_view<T, 3> y, tensor_view<const
 
 /// dword[id] += Σ dy over the places of id;  dposition[t] += Σ_b dy[b, t];  dtype_row += Σ dy.
 ///
-/// All accumulate. Deterministic: places are added in their order in ids, whatever the number of threads; no atomics.
+/// All accumulate; on the CPU those of bf16 add in float and round once. Deterministic: places are added in their order in ids, whatever the number of threads; no atomics.
 template <class T>
 void embedding_backward(cpu_context& ctx, tensor_view<T, 2> dword, out_view<T, 2> dposition, out_view<T, 1> dtype_row, in_view<T, 3> dy,
                         tensor_view<const std::int32_t, 2> ids, embedding_options options = {});

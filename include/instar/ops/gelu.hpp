@@ -17,7 +17,7 @@ namespace instar::ops {
 
 /// y = x · Φ(x) = x/2 · (1 + erf(x/√2))   (Hendrycks, Gimpel 2016, arXiv:1606.08415)
 ///
-/// x, y: [n] contiguous; may alias. One pass. Cost: 2·n·sizeof(T) bytes.
+/// x, y: [n] contiguous; may alias. T: float, double or bf16 (CPU), float or bf16 (CUDA), bf16 computed in float. One pass. Cost: 2·n·sizeof(T) bytes.
 template <class T>
 void gelu_forward(cpu_context& ctx, tensor_view<T, 1> y, in_view<T, 1> x);
 template <class T>

@@ -32,7 +32,8 @@ struct gemm_options {
 /// | a        | [m, k], or [k, m] transposed   | T       |
 /// | b        | [k, n], or [n, k] transposed   | T       |
 ///
-/// T: float or double (CPU), float or bf16 (CUDA). Accumulation in float (double for double). c may not alias a or b.
+/// T: float, double or bf16 (CPU), float or bf16 (CUDA). Accumulation in float (double for double); an element of bf16 is rounded once, when
+/// its sum is complete. c may not alias a or b. On the CPU bf16 is multiplied as isa::active_bf16 says, whatever the context allows;
 /// cpu_context::allow_bf16 lets the CPU round the a and b of floats to bf16 (nearest, ties to even), cuda_context::allow_tf32 the GPU
 /// to TF32: the same sums of rounded inputs, in less time.
 /// k = 0 gives zero (or leaves c, accumulating). Rows may be strided; the last dimension has stride 1.

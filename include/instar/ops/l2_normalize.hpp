@@ -17,7 +17,7 @@ namespace instar::ops {
 
 /// y = x / max(‖x‖, eps) a row at a time; inv_norm keeps 1 / max(‖x‖, eps).
 ///
-/// x, y: [n_rows, d], may alias; inv_norm: [n_rows], float (double for double). Same bits for any number of threads.
+/// x, y: [n_rows, d], may alias; inv_norm: [n_rows], float (double for double). T: float, double or bf16 (CPU), float or bf16 (CUDA). Same bits for any number of threads.
 template <class T>
 void l2_normalize_forward(cpu_context& ctx, tensor_view<T, 2> y, out_view<accumulator_t<T>, 1> inv_norm, in_view<T, 2> x, double eps = 1e-12);
 template <class T>

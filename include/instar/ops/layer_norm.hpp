@@ -32,7 +32,7 @@ struct layer_norm_saved {
 /// | weight, bias         | [d_model]         | T               |
 /// | saved.mean, .rstd    | [n_rows]          | float or double |
 ///
-/// Statistics in float (double for double), two passes. Same bits for any number of threads.
+/// T: float, double or bf16 (CPU), float or bf16 (CUDA). Statistics in float (double for double), two passes. Same bits for any number of threads.
 /// Cost: 8·n_rows·d_model FLOP; 2·n_rows·d_model·sizeof(T) bytes.
 /// Throws shape_error when a shape disagrees, before anything is written.
 template <class T>

@@ -24,7 +24,7 @@ namespace instar::ops {
 /// | weight   | [d_out, d_in]    | T       |
 /// | bias     | [d_out] or empty | T       |
 ///
-/// Accumulation in float (double for double), inputs as ops::gemm takes them; the bias is added in the product's epilogue. y may not alias x.
+/// T: as ops::gemm's. Accumulation in float (double for double), inputs as ops::gemm takes them; the bias is added in the product's epilogue. y may not alias x.
 /// Same bits for any number of threads. Cost: 2·n_rows·d_in·d_out FLOP.
 /// Throws shape_error when a shape disagrees, before anything is written.
 template <class T>

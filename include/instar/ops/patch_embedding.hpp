@@ -50,7 +50,8 @@ void prepend_class_token(cpu_context& ctx, tensor_view<T, 3> y, in_view<T, 2> pa
 template <class T>
 void prepend_class_token(cuda_context& ctx, tensor_view<T, 3> y, in_view<T, 2> patches, in_view<T, 1> class_token, in_view<T, 2> position);
 
-/// d_patches is overwritten; d_class_token (may be empty, as class_token) and d_position accumulate, samples added in order.
+/// d_patches is overwritten; d_class_token (may be empty, as class_token) and d_position accumulate, samples added in order,
+/// those of bf16 on the CPU in float and rounded once.
 template <class T>
 void prepend_class_token_backward(cpu_context& ctx, tensor_view<T, 2> d_patches, tensor_view<T, 1> d_class_token, tensor_view<T, 2> d_position,
                                   in_view<T, 3> dy);

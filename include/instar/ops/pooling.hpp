@@ -26,6 +26,7 @@ enum class pooling { mean, masked_mean, first };
 /// | x        | [n_batch, seq_len, d_model] | T       |
 /// | mask     | [n_batch, seq_len] or empty | uint8   |
 ///
+/// T: float, double or bf16 (CPU), float or bf16 (CUDA); sums of bf16 in float.
 /// A sample without any unmasked position gives zeros (the reference gives NaN). masked_mean with an empty mask is mean.
 template <class T>
 void sequence_pool_forward(cpu_context& ctx, tensor_view<T, 2> y, in_view<T, 3> x, tensor_view<const std::uint8_t, 2> mask, pooling kind);

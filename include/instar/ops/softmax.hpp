@@ -17,7 +17,7 @@ namespace instar::ops {
 
 /// y_j = exp(x_j − max x) / Σ exp(x − max x), a row at a time.
 ///
-/// x, y: [n_rows, n_classes]; may alias. Sums in float (double for double). A row of −∞ alone gives NaN, as in PyTorch.
+/// x, y: [n_rows, n_classes]; may alias. T: float, double or bf16 (CPU), float or bf16 (CUDA). Sums in float (double for double). A row of −∞ alone gives NaN, as in PyTorch.
 /// Same bits for any number of threads.
 template <class T>
 void softmax_forward(cpu_context& ctx, tensor_view<T, 2> y, in_view<T, 2> x);

@@ -51,12 +51,34 @@ void adamw_range(T* p, T* m, T* v, const T* g, index_t n, const simd::adamw_cons
 template <class T>
 void adamw_update(cpu_context& ctx, tensor_view<T, 1> parameters, out_view<T, 1> m, out_view<T, 1> v, in_view<T, 1> gradients,
                   adamw_options options) {
+    static_assert(std::is_same_v<T, accumulator_t<T>>, "adamw_update: parameters in bf16 need a copy in float");
     const index_t n = parameters.extent(0);
     detail::check_adamw<T, T>(parameters, {}, m, v, gradients, options);
     const auto constants = cpu::make_adamw_constants<T>(options);
     parallel_kernel(ctx, n, cpu::k_flat_grain, [&](index_t begin, index_t end) {
         cpu::adamw_range<T>(parameters.data() + begin, m.data() + begin, v.data() + begin, gradients.data() + begin, end - begin,
                             constants);
+    });
+}
+
+template <class T>
+void adamw_update(cpu_context& ctx, tensor_view<T, 1> parameters, out_view<accumulator_t<T>, 1> master, out_view<accumulator_t<T>, 1> m,
+                  out_view<accumulator_t<T>, 1> v, in_view<T, 1> gradients, adamw_options options) {
+    static_assert(std::same_as<T, bf16>, "adamw_update with a copy in float: parameters in bf16");
+    const index_t n = parameters.extent(0);
+    detail::check_adamw<T, float>(parameters, master, m, v, gradients, options);
+    const auto constants = cpu::make_adamw_constants<float>(options);
+    parallel_kernel(ctx, n, cpu::k_flat_grain, [&](index_t begin, index_t end) {
+        constexpr index_t k_block = 1024;
+        float g[k_block];
+        for (index_t i = begin; i < end; i += k_block) {
+            const index_t count = std::min(k_block, end - i);
+            float* const p = master.data() + i;
+            if (options.step == 1) cpu::widen(p, parameters.data() + i, count);
+            cpu::widen(g, gradients.data() + i, count);
+            cpu::adamw_range<float>(p, m.data() + i, v.data() + i, g, count, constants);
+            cpu::narrow(parameters.data() + i, p, count);
+        }
     });
 }
 

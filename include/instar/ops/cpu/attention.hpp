@@ -14,6 +14,7 @@
 #include "instar/core/parallel_for.hpp"
 #include "instar/ops/attention.hpp"
 #include "instar/ops/cpu/attention_plain.hpp"
+#include "instar/ops/cpu/bf16_rows.hpp"
 #include "instar/ops/cpu/dropout.hpp"
 #include "instar/ops/cpu/simd/attention.hpp"
 
@@ -98,13 +99,13 @@ struct attention_call {
     }
 
     /// Calls f(head, first, last, scratch) for ranges of `grain` queries of every head, in parallel.
-    /// scratch: `elements` of T.
+    /// scratch: `elements` of the type that sums have.
     template <class F>
     void for_each_part(cpu_context& ctx, index_t grain, index_t elements, F&& f) const {
         const index_t seq_len = extents[1], parts = (seq_len + grain - 1) / grain, n_tasks = n_heads_in_all() * parts;
-        const std::size_t scratch_bytes = static_cast<std::size_t>(elements) * sizeof(T);
+        const std::size_t scratch_bytes = static_cast<std::size_t>(elements) * sizeof(accumulator_t<T>);
         parallel_kernel(ctx, n_tasks, 1, [&](index_t begin, index_t end) {
-            T* scratch = static_cast<T*>(
+            auto* scratch = static_cast<accumulator_t<T>*>(
                 attention_scratch(scratch_bytes + static_cast<std::size_t>(seq_len) * sizeof(std::int32_t)));
             auto* keys = reinterpret_cast<std::int32_t*>(scratch + elements);
             for (index_t task = begin; task < end; ++task) {
@@ -120,6 +121,48 @@ struct attention_call {
                 f(current, first, last, scratch);
             }
         });
+    }
+};
+
+/// A head of bf16 as one of floats: its rows in memory that follows a kernel's scratch. widen and narrow move the rows that count.
+template <class T>
+struct widened_head {
+    attention_head<float> head;
+    float* memory;
+
+    /// `n` matrices of the head.
+    static index_t elements(index_t n, index_t seq_len, index_t d_head) { return n * seq_len * d_head; }
+
+    widened_head(const attention_head<T>& h, float* at) : memory(at) {
+        head.seq_len = h.seq_len;
+        head.d_head = h.d_head;
+        head.lse = h.lse;
+        head.lse_stride = h.lse_stride;
+        head.keys = h.keys;
+        head.n_keys = h.n_keys;
+        head.scale = h.scale;
+        head.dropout = h.dropout;
+        head.first_index = h.first_index;
+    }
+    float* take() {
+        float* const at = memory;
+        memory += head.seq_len * head.d_head;
+        return at;
+    }
+    /// Rows of queries [first, last).
+    attention_head<float>::matrix queries(const typename attention_head<T>::matrix& x, index_t first, index_t last) {
+        float* const to = take();
+        for (index_t i = first; i < last; ++i) widen(to + i * head.d_head, x.row(i), head.d_head);
+        return {to, head.d_head};
+    }
+    /// Rows of the kept keys.
+    attention_head<float>::matrix keys(const typename attention_head<T>::matrix& x) {
+        float* const to = take();
+        for (index_t j = 0; j < head.n_keys; ++j) widen(to + head.keys[j] * head.d_head, x.row(head.keys[j]), head.d_head);
+        return {to, head.d_head};
+    }
+    void round(const typename attention_head<T>::out_matrix& to, const attention_head<float>::out_matrix& x, index_t first, index_t last) const {
+        for (index_t i = first; i < last; ++i) narrow(to.row(i), x.row(i), head.d_head);
     }
 };
 
@@ -150,6 +193,19 @@ void attention_forward(cpu_context& ctx, tensor_view<T, 4> o, std::type_identity
         const index_t elements = INSTAR_SIMD_PICK(attention::forward_scratch)(seq_len, o.extent(3));
         const auto forward = INSTAR_SIMD_PICK(attention::forward_head);
         call.for_each_part(ctx, grain, elements, forward);
+    } else if constexpr (std::same_as<T, bf16>) {
+        const index_t elements = INSTAR_SIMD_PICK(attention::forward_scratch)(seq_len, o.extent(3));
+        const auto forward = INSTAR_SIMD_PICK(attention::forward_head);
+        call.for_each_part(ctx, grain, elements + cpu::widened_head<T>::elements(4, seq_len, o.extent(3)),
+                           [&](const cpu::attention_head<T>& head, index_t first, index_t last, float* scratch) {
+                               cpu::widened_head<T> wide(head, scratch + elements);
+                               wide.head.q = wide.queries(head.q, first, last);
+                               wide.head.k = wide.keys(head.k);
+                               wide.head.v = wide.keys(head.v);
+                               wide.head.out = {wide.take(), head.d_head};
+                               forward(wide.head, first, last, scratch);
+                               wide.round(head.out, wide.head.out, first, last);
+                           });
     } else {
         call.for_each_part(ctx, grain, 2 * seq_len, cpu::attention_forward_plain<T>);
     }
@@ -179,6 +235,25 @@ void attention_backward(cpu_context& ctx, tensor_view<T, 4> dq, out_view<T, 4> d
         call.for_each_part(ctx, grain, elements, [&](const cpu::attention_head<T>& head, index_t, index_t, T* scratch) {
             backward(head, scratch);
         });
+    } else if constexpr (std::same_as<T, bf16>) {
+        const index_t elements = INSTAR_SIMD_PICK(attention::backward_scratch)(seq_len, dq.extent(3));
+        const auto backward = INSTAR_SIMD_PICK(attention::backward_head);
+        call.for_each_part(ctx, grain, elements + cpu::widened_head<T>::elements(8, seq_len, dq.extent(3)),
+                           [&](const cpu::attention_head<T>& head, index_t first, index_t last, float* scratch) {
+                               cpu::widened_head<T> wide(head, scratch + elements);
+                               wide.head.q = wide.queries(head.q, first, last);
+                               wide.head.k = wide.keys(head.k);
+                               wide.head.v = wide.keys(head.v);
+                               wide.head.o = wide.queries(head.o, first, last);
+                               wide.head.d_o = wide.queries(head.d_o, first, last);
+                               wide.head.dq = {wide.take(), head.d_head};
+                               wide.head.dk = {wide.take(), head.d_head};
+                               wide.head.dv = {wide.take(), head.d_head};
+                               backward(wide.head, scratch);
+                               wide.round(head.dq, wide.head.dq, first, last);
+                               wide.round(head.dk, wide.head.dk, first, last);
+                               wide.round(head.dv, wide.head.dv, first, last);
+                           });
     } else {
         call.for_each_part(ctx, grain, seq_len, [](const cpu::attention_head<T>& head, index_t, index_t, T* scratch) {
             cpu::attention_backward_plain(head, scratch);

@@ -10,6 +10,7 @@
 
 #include "instar/core/cpu_context.hpp"
 #include "instar/core/parallel_for.hpp"
+#include "instar/ops/cpu/bf16_rows.hpp"
 #include "instar/ops/cpu/grain.hpp"
 #include "instar/ops/cpu/simd/softmax.hpp"
 #include "instar/ops/cross_entropy.hpp"
@@ -52,6 +53,7 @@ void softmax_cross_entropy(cpu_context& ctx, out_view<accumulator_t<T>, 1> loss,
                            tensor_view<const std::int32_t, 1> targets, tensor_view<const float, 1> row_weights,
                            cross_entropy_options options) {
     static constexpr const char* k_op = "softmax_cross_entropy";
+    using sum_type = accumulator_t<T>;
     const index_t n_rows = logits.extent(0), n_classes = logits.extent(1);
     const bool with_gradient = !dlogits.empty(), weighted = !row_weights.empty();
     detail::check_class_loss<T>(k_op, loss, dlogits, logits, targets, row_weights, options.denominator);
@@ -63,22 +65,34 @@ void softmax_cross_entropy(cpu_context& ctx, out_view<accumulator_t<T>, 1> loss,
     parallel_kernel(ctx, n_rows, cpu::row_grain(n_classes), [&](index_t begin, index_t end) {
         for (index_t r = begin; r < end; ++r) {
             const std::int32_t target = targets(r);
-            T* const dx = with_gradient ? dlogits[r].data() : nullptr;
             if (target < 0) {
                 loss(r) = 0;
-                if (with_gradient) std::fill(dx, dx + n_classes, T(0));
+                if (with_gradient) std::fill(dlogits[r].data(), dlogits[r].data() + n_classes, T(0));
                 continue;
             }
-            const T* const x = logits[r].data();
+            sum_type* dx = nullptr;
+            const sum_type* x = nullptr;
+            if constexpr (std::same_as<T, bf16>) {
+                float* const row = cpu::row_scratch(n_classes);
+                cpu::widen(row, logits[r].data(), n_classes);
+                x = row;
+                dx = with_gradient ? row : nullptr;
+            } else {
+                x = logits[r].data();
+                dx = with_gradient ? dlogits[r].data() : nullptr;
+            }
             const double w = (weighted ? static_cast<double>(row_weights(r)) : 1.0) / options.denominator;
             // Before the gradient, which may take the logits' place.
             const double x_target = static_cast<double>(x[target]);
             // Guarded: with a logit of −∞ the sum is −∞, and 0 · ∞ would make the unsmoothed loss NaN.
-            const double mean = smoothing > 0.0 ? cpu::sum_of_logits<T>(x, n_classes) / static_cast<double>(n_classes) : 0.0;
-            const T shift = static_cast<T>(w * smoothing / static_cast<double>(n_classes));
-            const double lse = cpu::softmax_gradient_row<T>(dx, x, n_classes, w, shift);
-            loss(r) = static_cast<T>(w * (lse - (1.0 - smoothing) * x_target - smoothing * mean));
-            if (with_gradient) dx[target] -= static_cast<T>(w * (1.0 - smoothing));
+            const double mean = smoothing > 0.0 ? cpu::sum_of_logits<sum_type>(x, n_classes) / static_cast<double>(n_classes) : 0.0;
+            const auto shift = static_cast<sum_type>(w * smoothing / static_cast<double>(n_classes));
+            const double lse = cpu::softmax_gradient_row<sum_type>(dx, x, n_classes, w, shift);
+            loss(r) = static_cast<sum_type>(w * (lse - (1.0 - smoothing) * x_target - smoothing * mean));
+            if (with_gradient) dx[target] -= static_cast<sum_type>(w * (1.0 - smoothing));
+            if constexpr (std::same_as<T, bf16>) {
+                if (with_gradient) cpu::narrow(dlogits[r].data(), dx, n_classes);
+            }
         }
     });
 }

@@ -28,13 +28,21 @@ inline void check_dropout(const char* op, const dropout_options& options) {
 /// The same for groups of elements that fall together; begin is any element.
 template <class T>
 void dropout_groups(T* y, const T* residual, const T* x, index_t begin, index_t end, const dropout_options& options) {
-    const T scale = static_cast<T>(options.scale());
+    const auto scale = static_cast<accumulator_t<T>>(options.scale());
     while (begin < end) {
         const index_t group = begin / options.group, stop = std::min(end, (group + 1) * options.group);
         if (options.rng.bits(static_cast<std::uint64_t>(group)) >= options.drop_below()) {
-            for (index_t i = begin; i < stop; ++i) {
-                const T kept = x[i] * scale;
-                y[i] = residual != nullptr ? residual[i] + kept : kept;
+            if constexpr (std::same_as<T, bf16>) {
+                if (residual == nullptr) {
+                    scale_row<T>(y + begin, x + begin, scale, stop - begin);
+                } else {
+                    in_float(y + begin, stop - begin, [=](auto& v, index_t m) { INSTAR_SIMD_PICK(scaled_difference_range)(v[0], v[0], v[1], -scale, 1.0f, m); }, residual + begin, x + begin);
+                }
+            } else {
+                for (index_t i = begin; i < stop; ++i) {
+                    const T kept = x[i] * scale;
+                    y[i] = residual != nullptr ? residual[i] + kept : kept;
+                }
             }
         } else if (residual != nullptr) {
             if (y != residual) copy_row<T>(y + begin, residual + begin, stop - begin);
@@ -50,19 +58,19 @@ void dropout_groups(T* y, const T* residual, const T* x, index_t begin, index_t 
 template <class T>
 void dropout_range(T* y, const T* residual, const T* x, index_t begin, index_t end, const dropout_options& options) {
     const std::uint32_t drop_below = options.drop_below();
-    if constexpr (std::same_as<T, float>) {
+    if constexpr (!std::same_as<T, double>) {
         const simd::dropout_constants c{options.rng, drop_below, options.scale()};
-        if (residual != nullptr) INSTAR_SIMD_PICK(dropout_range_f32<true>)(y, residual, x, begin, end, c);
-        else INSTAR_SIMD_PICK(dropout_range_f32<false>)(y, nullptr, x, begin, end, c);
-        return;
-    }
-    const T scale = static_cast<T>(options.scale());
-    for (index_t i = begin; i < end; i += 4) {
-        const instar::detail::philox_block bits = options.rng.block(static_cast<std::uint64_t>(i / 4));
-        const index_t n = std::min<index_t>(4, end - i);
-        for (index_t j = 0; j < n; ++j) {
-            const T kept = bits.v[j] >= drop_below ? x[i + j] * scale : T(0);
-            y[i + j] = residual != nullptr ? residual[i + j] + kept : kept;
+        if (residual != nullptr) INSTAR_SIMD_PICK(template dropout_range<true, T>)(y, residual, x, begin, end, c);
+        else INSTAR_SIMD_PICK(template dropout_range<false, T>)(y, nullptr, x, begin, end, c);
+    } else {
+        const T scale = static_cast<T>(options.scale());
+        for (index_t i = begin; i < end; i += 4) {
+            const instar::detail::philox_block bits = options.rng.block(static_cast<std::uint64_t>(i / 4));
+            const index_t n = std::min<index_t>(4, end - i);
+            for (index_t j = 0; j < n; ++j) {
+                const T kept = bits.v[j] >= drop_below ? x[i + j] * scale : T(0);
+                y[i + j] = residual != nullptr ? residual[i + j] + kept : kept;
+            }
         }
     }
 }

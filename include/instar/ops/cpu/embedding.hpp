@@ -7,6 +7,7 @@
 //     ops::embedding_forward(ctx, y, ids, word, position, type_row);
 
 #include <algorithm>
+#include <vector>
 
 #include "instar/core/cpu_context.hpp"
 #include "instar/core/parallel_for.hpp"
@@ -35,6 +36,34 @@ void check_position(const char* op, const char* argument, const tensor_view<T, 2
         throw shape_error(std::string(op) + ": " + argument + " has shape " + shape_string(position) + ", expected [>= " +
                           std::to_string(seq_len) + ", " + std::to_string(d) + "]");
     }
+}
+
+/// The places of ids, those of the same id together and otherwise in order: places[first[id]] … places[first[id + 1] − 1].
+struct places_by_id {
+    std::vector<index_t> first, places;
+
+    places_by_id(tensor_view<const std::int32_t, 2> ids, index_t n_vocab)
+        : first(static_cast<std::size_t>(n_vocab) + 1), places(static_cast<std::size_t>(ids.size())) {
+        const index_t seq_len = ids.extent(1);
+        const auto id_of = [&](index_t place) { return static_cast<std::size_t>(ids(place / seq_len, place % seq_len)); };
+        for (index_t place = 0; place < ids.size(); ++place) ++first[id_of(place) + 1];
+        for (std::size_t id = 1; id < first.size(); ++id) first[id] += first[id - 1];
+        std::vector<index_t> next = first;
+        for (index_t place = 0; place < ids.size(); ++place) places[static_cast<std::size_t>(next[id_of(place)]++)] = place;
+    }
+};
+
+/// to += Σ rows of dy at places place(0), …, place(count − 1), columns [begin, begin + n): in float, rounded once. sums: [2 · n].
+template <class T, class Place>
+void add_places_rounded(T* to, const tensor_view<const T, 3>& dy, index_t begin, index_t n, index_t count, float* sums, Place place) {
+    if (count == 0) return;
+    widen(sums, to, n);
+    for (index_t i = 0; i < count; ++i) {
+        const index_t p = place(i);
+        widen(sums + n, dy[p / dy.extent(1)][p % dy.extent(1)].data() + begin, n);
+        add_rows<float>(sums, sums, sums + n, n);
+    }
+    narrow(to, sums, n);
 }
 
 }  // namespace cpu
@@ -85,18 +114,36 @@ void embedding_backward(cpu_context& ctx, tensor_view<T, 2> dword, out_view<T, 2
     // The cut of the columns may follow the number of threads: it changes no sum's order.
     const index_t n_parts = ctx.max_threads() == 1 ? 1 : 2 * ctx.max_threads();
     const index_t columns = std::max<index_t>(64, ((d + n_parts - 1) / n_parts + 15) / 16 * 16);
-    parallel_kernel(ctx, d, columns, [&](index_t begin, index_t end) {
-        const index_t n = end - begin;
-        for (index_t b = 0; b < n_batch; ++b) {
-            for (index_t t = 0; t < seq_len; ++t) {
-                const std::int32_t id = ids(b, t);
-                T* const word = id != options.padding_idx ? dword[id].data() + begin : nullptr;
-                T* const position = with_position ? dposition[t].data() + begin : nullptr;
-                T* const type = with_type ? dtype_row.data() + begin : nullptr;
-                cpu::add_row_to<T>(word, position, type, dy[b][t].data() + begin, n);
+    if constexpr (std::same_as<T, bf16>) {
+        // A bf16 would soon be too coarse to add to: each row's places one after the other, in float.
+        const cpu::places_by_id by_id(ids, n_vocab);
+        parallel_kernel(ctx, d, columns, [&](index_t begin, index_t end) {
+            const index_t n = end - begin;
+            float* const sums = cpu::row_scratch(2 * n);
+            for (index_t id = 0; id < n_vocab; ++id) {
+                if (id == options.padding_idx) continue;
+                const index_t first = by_id.first[static_cast<std::size_t>(id)], count = by_id.first[static_cast<std::size_t>(id) + 1] - first;
+                cpu::add_places_rounded<T>(dword[id].data() + begin, dy, begin, n, count, sums, [&](index_t i) { return by_id.places[static_cast<std::size_t>(first + i)]; });
             }
-        }
-    });
+            for (index_t t = 0; t < seq_len && with_position; ++t) {
+                cpu::add_places_rounded<T>(dposition[t].data() + begin, dy, begin, n, n_batch, sums, [&](index_t b) { return b * seq_len + t; });
+            }
+            if (with_type) cpu::add_places_rounded<T>(dtype_row.data() + begin, dy, begin, n, n_batch * seq_len, sums, [](index_t i) { return i; });
+        });
+    } else {
+        parallel_kernel(ctx, d, columns, [&](index_t begin, index_t end) {
+            const index_t n = end - begin;
+            for (index_t b = 0; b < n_batch; ++b) {
+                for (index_t t = 0; t < seq_len; ++t) {
+                    const std::int32_t id = ids(b, t);
+                    T* const word = id != options.padding_idx ? dword[id].data() + begin : nullptr;
+                    T* const position = with_position ? dposition[t].data() + begin : nullptr;
+                    T* const type = with_type ? dtype_row.data() + begin : nullptr;
+                    cpu::add_row_to<T>(word, position, type, dy[b][t].data() + begin, n);
+                }
+            }
+        });
+    }
 }
 
 }  // namespace instar::ops

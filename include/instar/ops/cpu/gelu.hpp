@@ -1,7 +1,7 @@
 #ifndef INSTAR_OPS_CPU_GELU_HPP
 #define INSTAR_OPS_CPU_GELU_HPP
 
-// GELU on the CPU: vectors for float (simd/math.inl has the approximation), the C library for double.
+// GELU on the CPU: vectors for float (simd/math.inl has the approximation) and, by way of float, bf16; the C library for double.
 //
 //     ops::gelu_forward(ctx, y, x);
 
@@ -9,6 +9,7 @@
 
 #include "instar/core/cpu_context.hpp"
 #include "instar/core/parallel_for.hpp"
+#include "instar/ops/cpu/bf16_rows.hpp"
 #include "instar/ops/cpu/grain.hpp"
 #include "instar/ops/cpu/simd/math.hpp"
 #include "instar/ops/gelu.hpp"
@@ -22,6 +23,8 @@ template <class T>
 void gelu_range(T* y, const T* x, index_t n) {
     if constexpr (std::same_as<T, float>) {
         INSTAR_SIMD_PICK(gelu_range)(y, x, n);
+    } else if constexpr (std::same_as<T, bf16>) {
+        in_float(y, n, [](auto& v, index_t m) { INSTAR_SIMD_PICK(gelu_range)(v[0], v[0], m); }, x);
     } else {
         for (index_t i = 0; i < n; ++i) y[i] = x[i] * T(0.5) * std::erfc(-x[i] * T(0.70710678118654752440));
     }
@@ -32,6 +35,8 @@ template <class T>
 void gelu_gradient_range(T* dx, const T* dy, const T* x, index_t n) {
     if constexpr (std::same_as<T, float>) {
         INSTAR_SIMD_PICK(gelu_gradient_range)(dx, dy, x, n);
+    } else if constexpr (std::same_as<T, bf16>) {
+        in_float(dx, n, [](auto& v, index_t m) { INSTAR_SIMD_PICK(gelu_gradient_range)(v[0], v[0], v[1], m); }, dy, x);
     } else {
         for (index_t i = 0; i < n; ++i) {
             const T cdf = T(0.5) * std::erfc(-x[i] * T(0.70710678118654752440));

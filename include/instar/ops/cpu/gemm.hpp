@@ -5,7 +5,7 @@
 //
 //     ops::gemm(ctx, c, a, b, {.transpose_b = true});
 //
-// float: gemm_packed.hpp, or Eigen when INSTAR_GEMM_EIGEN is defined (for comparison). double: gemm_plain.hpp.
+// float: gemm_packed.hpp, or Eigen when INSTAR_GEMM_EIGEN is defined (for comparison). bf16: gemm_packed.hpp. double: gemm_plain.hpp.
 
 #include <type_traits>
 
@@ -41,7 +41,7 @@ index_t leading_dimension(const tensor_view<T, 2>& v) {
 
 template <class T>
 void gemm(cpu_context& ctx, tensor_view<T, 2> c, in_view<T, 2> a, in_view<T, 2> b, gemm_options options) {
-    static_assert(real<T>, "gemm on the CPU: float or double");
+    static_assert(real<T> || std::same_as<T, bf16>, "gemm on the CPU: float, double or bf16");
     static constexpr const char* k_op = "gemm";
     const index_t m = c.extent(0), n = c.extent(1), k = a.extent(options.transpose_a ? 0 : 1);
     if (options.transpose_a) instar::detail::check_shape(k_op, "a (transposed)", a, {k, m});
@@ -56,6 +56,11 @@ void gemm(cpu_context& ctx, tensor_view<T, 2> c, in_view<T, 2> a, in_view<T, 2> 
                               .a = a.data(), .lda = cpu::leading_dimension(a), .transpose_a = options.transpose_a,
                               .b = b.data(), .ldb = cpu::leading_dimension(b), .transpose_b = options.transpose_b,
                               .c = c.data(), .ldc = cpu::leading_dimension(c), .accumulate = options.accumulate});
+    } else if constexpr (std::is_same_v<T, bf16>) {
+        cpu::gemm_packed_bf16<T>(ctx, {.m = m, .n = n, .k = k,
+                                       .a = a.data(), .lda = cpu::leading_dimension(a), .transpose_a = options.transpose_a,
+                                       .b = b.data(), .ldb = cpu::leading_dimension(b), .transpose_b = options.transpose_b,
+                                       .c = c.data(), .ldc = cpu::leading_dimension(c), .accumulate = options.accumulate});
     } else {
         cpu::gemm_plain<T>(ctx, c, a, b, options);
     }

@@ -1,9 +1,10 @@
 #ifndef INSTAR_OPS_CPU_GEMM_PACKED_HPP
 #define INSTAR_OPS_CPU_GEMM_PACKED_HPP
 
-// instar's own matrix product of floats: who computes what, and where the packed copies live. The arithmetic is simd/gemm.inl.
+// instar's own matrix product of floats and of bf16: who computes what, and where the packed copies live. The arithmetic is simd/gemm.inl.
 //
 //     cpu::gemm_packed(ctx, problem);      // on the context's threads
+//     cpu::gemm_packed_bf16(ctx, problem); // a, b and c in bf16
 //     cpu::gemm_serial(problem);           // on this thread, for use inside parallel loops: gemm_serial.hpp
 //
 // The same bits for any number of threads: an element's sum does not depend on how the work is cut, so the cuts are free to follow the
@@ -65,22 +66,25 @@ private:
 };
 
 /// All of op(b) in the panels of `kernels`, by the context's threads. out: columns · lanes(k) floats.
-inline void gemm_pack_whole(cpu_context& ctx, const gemm_problem& g, const gemm_kernels& kernels, float* out);
+template <class T>
+void gemm_pack_whole(cpu_context& ctx, const basic_gemm_problem<T>& g, const basic_gemm_kernels<T>& kernels, float* out);
 
 /// The copies of a context that holds its weights (cpu_context::hold_weights).
 class packed_weights {
 public:
     /// op(b) of g in panels; packed now if it was not before.
-    static const float* of(cpu_context& ctx, const gemm_problem& g, const gemm_kernels& kernels) {
+    template <class T>
+    static const float* of(cpu_context& ctx, const basic_gemm_problem<T>& g, const basic_gemm_kernels<T>& kernels) {
+        const auto pack = reinterpret_cast<void (*)()>(kernels.pack_b);  // tells element types and instruction sets apart
         if (!ctx.packed_weights()) ctx.packed_weights() = std::make_shared<packed_weights>();
         auto& entries = static_cast<packed_weights*>(ctx.packed_weights().get())->entries_;
         for (const entry& e : entries) {
-            if (e.b == g.b && e.n == g.n && e.k == g.k && e.ldb == g.ldb && e.transposed == g.transpose_b && e.bf16 == g.bf16 && e.pack == kernels.pack_b) {
+            if (e.b == g.b && e.n == g.n && e.k == g.k && e.ldb == g.ldb && e.transposed == g.transpose_b && e.bf16 == g.bf16 && e.pack == pack) {
                 return static_cast<const float*>(e.panels.data());
             }
         }
         const index_t floats = kernels.cut.columns(g.n) * kernels.cut.lanes(g.k);
-        entry e{g.b, g.n, g.k, g.ldb, g.transpose_b, g.bf16, kernels.pack_b, memory_block<>(static_cast<std::size_t>(floats) * sizeof(float))};
+        entry e{g.b, g.n, g.k, g.ldb, g.transpose_b, g.bf16, pack, memory_block<>(static_cast<std::size_t>(floats) * sizeof(float))};
         gemm_pack_whole(ctx, g, kernels, static_cast<float*>(e.panels.data()));
         entries.push_back(std::move(e));
         return static_cast<const float*>(entries.back().panels.data());
@@ -88,10 +92,10 @@ public:
 
 private:
     struct entry {
-        const float* b;
+        const void* b;
         index_t n, k, ldb;
         bool transposed, bf16;
-        decltype(gemm_kernels::pack_b) pack;
+        void (*pack)();
         memory_block<> panels;
     };
     std::vector<entry> entries_;
@@ -113,7 +117,8 @@ void run_tasks(cpu_context& ctx, index_t n, F&& f) {
     });
 }
 
-inline void gemm_pack_whole(cpu_context& ctx, const gemm_problem& g, const gemm_kernels& kernels, float* out) {
+template <class T>
+void gemm_pack_whole(cpu_context& ctx, const basic_gemm_problem<T>& g, const basic_gemm_kernels<T>& kernels, float* out) {
     const gemm_geometry& cut = kernels.cut;
     const index_t step = kernels.depth(g.k), columns = cut.columns(g.n), group = 8 * cut.tile_columns;
     const index_t n_depths = ceil_div(g.k, step), n_groups = ceil_div(columns, group);
@@ -125,7 +130,8 @@ inline void gemm_pack_whole(cpu_context& ctx, const gemm_problem& g, const gemm_
 
 /// Columns in parallel, every thread with all rows (at most block_rows) and its own copies: for few rows, where a shared copy
 /// of op(b) would cost more than it saves.
-inline void gemm_by_columns(cpu_context& ctx, const gemm_problem& g, const gemm_kernels& kernels, const float* packed_b) {
+template <class T>
+void gemm_by_columns(cpu_context& ctx, const basic_gemm_problem<T>& g, const basic_gemm_kernels<T>& kernels, const float* packed_b) {
     const index_t n_panels = ceil_div(g.n, kernels.cut.tile_columns), n_row_panels = ceil_div(g.m, kernels.cut.tile_rows);
     const index_t wanted = 4 * ctx.max_threads();
     const index_t across = std::min(n_panels, wanted);
@@ -140,7 +146,8 @@ inline void gemm_by_columns(cpu_context& ctx, const gemm_problem& g, const gemm_
 }
 
 /// Rows in parallel over one shared packed copy of op(b), a chunk of it at a time; or over all of it, if packed before.
-inline void gemm_by_rows(cpu_context& ctx, const gemm_problem& g, const gemm_kernels& kernels, const float* packed_b) {
+template <class T>
+void gemm_by_rows(cpu_context& ctx, const basic_gemm_problem<T>& g, const basic_gemm_kernels<T>& kernels, const float* packed_b) {
     constexpr index_t k_chunk = index_t{4} << 20;  // lanes: 16 MiB, what a shared cache holds and what stays allocated
     const index_t threads = ctx.max_threads(), width = kernels.cut.tile_columns;
     const index_t step = kernels.depth(g.k);
@@ -176,6 +183,17 @@ inline void gemm_by_rows(cpu_context& ctx, const gemm_problem& g, const gemm_ker
     }
 }
 
+template <class T>
+void gemm_on_threads(cpu_context& ctx, const basic_gemm_problem<T>& problem, const basic_gemm_kernels<T>& kernels) {
+    // Below this, waking a thread costs more than it brings: some 10 µs of one core.
+    constexpr double k_serial_products = 5e5;
+    const double products = static_cast<double>(problem.m) * static_cast<double>(problem.n) * static_cast<double>(problem.k);
+    if (products < k_serial_products) return gemm_on_this_thread(problem, kernels);
+    const float* const packed_b = problem.b_is_weight && ctx.weights_held() && problem.k > 0 ? packed_weights::of(ctx, problem, kernels) : nullptr;
+    if (problem.m <= kernels.cut.block_rows) return gemm_by_columns(ctx, problem, kernels, packed_b);
+    gemm_by_rows(ctx, problem, kernels, packed_b);
+}
+
 }  // namespace detail
 
 /// The product on the context's threads.
@@ -183,14 +201,32 @@ inline void gemm_packed(cpu_context& ctx, gemm_problem problem) {
     problem.bf16 = problem.bf16 || ctx.bf16_allowed();
     if (problem.m <= 0 || problem.n <= 0) return;
     const flush_denormals zero;
-    // Below this, waking a thread costs more than it brings: some 10 µs of one core.
-    constexpr double k_serial_products = 5e5;
-    const double products = static_cast<double>(problem.m) * static_cast<double>(problem.n) * static_cast<double>(problem.k);
-    if (products < k_serial_products) return gemm_serial(problem);
-    const gemm_kernels kernels = INSTAR_SIMD_PICK(gemm_kernels_for)(problem.bf16);
-    const float* const packed_b = problem.b_is_weight && ctx.weights_held() && problem.k > 0 ? detail::packed_weights::of(ctx, problem, kernels) : nullptr;
-    if (problem.m <= kernels.cut.block_rows) return detail::gemm_by_columns(ctx, problem, kernels, packed_b);
-    detail::gemm_by_rows(ctx, problem, kernels, packed_b);
+    detail::gemm_on_threads(ctx, problem, INSTAR_SIMD_PICK(gemm_kernels_for)(problem.bf16));
+}
+
+/// The same of bf16, whatever the context allows. A template, so that who has no such product does not compile one.
+template <class T>
+void gemm_packed_bf16(cpu_context& ctx, const basic_gemm_problem<T>& problem) {
+    static_assert(std::same_as<T, bf16>);
+    if (problem.m <= 0 || problem.n <= 0) return;
+    const flush_denormals zero;
+    const basic_gemm_kernels<T> kernels = INSTAR_SIMD_PICK(template gemm_kernels_for_type<T>)(true);
+    if (kernels.depth(problem.k) >= problem.k) return detail::gemm_on_threads(ctx, problem, kernels);
+    // Sums over several blocks of depths wait in float; a strip of columns at a time when c is large.
+    constexpr index_t k_most_sums = index_t{4} << 20, k_least_columns = 256;
+    const index_t strip = std::min(problem.n, std::max(k_least_columns, k_most_sums / problem.m / k_least_columns * k_least_columns));
+    const detail::gemm_shared_scratch sums(problem.m * strip);
+    for (index_t j = 0; j < problem.n; j += strip) {
+        basic_gemm_problem<T> part = problem;
+        part.n = std::min(strip, problem.n - j);
+        part.b += problem.transpose_b ? j * problem.ldb : j;
+        part.c += j;
+        if (part.bias != nullptr) part.bias += j;
+        if (part.activation != nullptr) part.activation += j;
+        part.sums = sums.data();
+        part.ld_sums = strip;
+        detail::gemm_on_threads(ctx, part, kernels);
+    }
 }
 
 }  // namespace instar::ops::cpu

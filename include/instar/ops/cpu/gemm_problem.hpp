@@ -1,7 +1,7 @@
 #ifndef INSTAR_OPS_CPU_GEMM_PROBLEM_HPP
 #define INSTAR_OPS_CPU_GEMM_PROBLEM_HPP
 
-// What a CPU matrix product of floats is asked to do: the seam between ops::gemm, ops::linear, attention and k-NN above,
+// What a CPU matrix product of floats, or of bf16, is asked to do: the seam between ops::gemm, ops::linear, attention and k-NN above,
 // and the backends below (gemm_packed.hpp, gemm_eigen.hpp). Shapes are the caller's to check.
 //
 //     cpu::gemm_serial({.m = 64, .n = 64, .k = 64, .a = q, .lda = 64, .b = keys, .ldb = 64, .transpose_b = true, .c = s, .ldc = 64});
@@ -21,25 +21,30 @@ struct gemm_gather {
     index_t offset(index_t i) const { return i / (width * height) * image_step + i / width % height * row_step + i % width * column_step; }
 };
 
-/// c = op(a) · op(b), or c += …; then c += bias (a row vector); then activation = gelu(c). Leading dimensions in elements.
-struct gemm_problem {
+/// c = op(a) · op(b), or c += …; then c += bias (a row vector); then activation = gelu(c). Leading dimensions in elements. T: float, or
+/// bf16, whose sums are float and rounded once, when they are complete.
+template <class T>
+struct basic_gemm_problem {
     index_t m = 0, n = 0, k = 0;
-    const float* a = nullptr;  ///< [m, lda], or [k, lda] when transposed
+    const T* a = nullptr;  ///< [m, lda], or [k, lda] when transposed
     index_t lda = 0;
     bool transpose_a = false;
-    const float* b = nullptr;  ///< [k, ldb], or [n, ldb] when transposed
+    const T* b = nullptr;  ///< [k, ldb], or [n, ldb] when transposed
     index_t ldb = 0;
     bool transpose_b = false;
-    float* c = nullptr;  ///< [m, ldc]
+    T* c = nullptr;  ///< [m, ldc]
     index_t ldc = 0;
     bool accumulate = false;
-    const float* bias = nullptr;  ///< [n], or none
-    float* activation = nullptr;  ///< [m, ld_activation], or none: gelu of the final c
+    const T* bias = nullptr;  ///< [n], or none
+    T* activation = nullptr;  ///< [m, ld_activation], or none: gelu of the final c
     index_t ld_activation = 0;
     const gemm_gather* gather = nullptr;  ///< where a's rows are, instead of lda
     bool bf16 = false;  ///< a and b are rounded to bf16; sums stay float
     bool b_is_weight = false;  ///< b may be packed once for many products, where the context holds weights
+    float* sums = nullptr;  ///< [m, ld_sums]: where c of bf16 is summed when k takes several blocks of depths
+    index_t ld_sums = 0;
 };
+using gemm_problem = basic_gemm_problem<float>;
 
 /// A part of a product: rows [i0, i1), columns [j0, j1), depths [p0, p1) of the problem.
 struct gemm_part {
@@ -74,12 +79,14 @@ struct gemm_geometry {
 };
 
 /// The kernels of one instruction set for one kind of input: simd/gemm.inl.
-struct gemm_kernels {
+template <class T>
+struct basic_gemm_kernels {
     gemm_geometry cut;
-    void (*compute)(const gemm_problem&, const gemm_part&, float*, float*);
-    void (*pack_b)(float*, const gemm_problem&, index_t, index_t, index_t, index_t);
+    void (*compute)(const basic_gemm_problem<T>&, const gemm_part&, float*, float*);
+    void (*pack_b)(float*, const basic_gemm_problem<T>&, index_t, index_t, index_t, index_t);
     index_t (*depth)(index_t);  ///< depths of each block but the last
 };
+using gemm_kernels = basic_gemm_kernels<float>;
 
 }  // namespace instar::ops::cpu
 

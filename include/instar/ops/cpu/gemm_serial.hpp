@@ -38,18 +38,26 @@ constexpr index_t ceil_div(index_t a, index_t b) { return (a + b - 1) / b; }
 
 }  // namespace detail
 
+namespace detail {
+
+template <class T>
+void gemm_on_this_thread(const basic_gemm_problem<T>& problem, const basic_gemm_kernels<T>& kernels) {
+    auto& scratch = gemm_thread_scratch::mine();
+    float* const a = scratch.a(kernels.cut);
+    float* const b = scratch.b(kernels.cut);
+    const index_t n_blocks = ceil_div(problem.m, kernels.cut.block_rows);
+    for (index_t block = 0; block < n_blocks; ++block) {
+        kernels.compute(problem, {problem.m * block / n_blocks, problem.m * (block + 1) / n_blocks, 0, problem.n, 0, problem.k}, a, b);
+    }
+}
+
+}  // namespace detail
+
 /// The product on this thread, without waiting for others: safe inside parallel loops.
 inline void gemm_serial(const gemm_problem& problem) {
     if (problem.m <= 0 || problem.n <= 0) return;
     const flush_denormals zero;
-    const gemm_kernels kernels = INSTAR_SIMD_PICK(gemm_kernels_for)(problem.bf16);
-    auto& scratch = detail::gemm_thread_scratch::mine();
-    float* const a = scratch.a(kernels.cut);
-    float* const b = scratch.b(kernels.cut);
-    const index_t n_blocks = detail::ceil_div(problem.m, kernels.cut.block_rows);
-    for (index_t block = 0; block < n_blocks; ++block) {
-        kernels.compute(problem, {problem.m * block / n_blocks, problem.m * (block + 1) / n_blocks, 0, problem.n, 0, problem.k}, a, b);
-    }
+    detail::gemm_on_this_thread(problem, INSTAR_SIMD_PICK(gemm_kernels_for)(problem.bf16));
 }
 
 }  // namespace instar::ops::cpu

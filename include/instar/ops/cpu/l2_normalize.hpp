@@ -28,7 +28,7 @@ void l2_normalize_forward(cpu_context& ctx, tensor_view<T, 2> y, out_view<accumu
             const T* const from = x[r].data();
             const double norm = std::sqrt(cpu::dot<T>(from, from, d));
             // A NaN norm must stay one, so no std::max.
-            const T inv = static_cast<T>(1.0 / (norm < eps ? eps : norm));
+            const auto inv = static_cast<accumulator_t<T>>(1.0 / (norm < eps ? eps : norm));
             inv_norm(r) = inv;
             cpu::scale_row<T>(y[r].data(), from, inv, d);
         }
@@ -48,7 +48,7 @@ void l2_normalize_backward(cpu_context& ctx, tensor_view<T, 2> dx, in_view<T, 2>
     instar::detail::check_unit_stride(k_op, "y", y);
     parallel_kernel(ctx, n_rows, cpu::row_grain(d), [&](index_t begin, index_t end) {
         for (index_t r = begin; r < end; ++r) {
-            const T dot = static_cast<T>(cpu::dot<T>(y[r].data(), dy[r].data(), d));
+            const auto dot = static_cast<accumulator_t<T>>(cpu::dot<T>(y[r].data(), dy[r].data(), d));
             cpu::scaled_difference<T>(dx[r].data(), dy[r].data(), y[r].data(), dot, inv_norm(r), d);
         }
     });

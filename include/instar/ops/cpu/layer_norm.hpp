@@ -26,6 +26,15 @@ void layer_norm_rows(tensor_view<T, 2> y, const layer_norm_saved<T>& saved, in_v
         INSTAR_SIMD_PICK(layer_norm_rows_f32)
         (y.data(), y.stride(0), x.data(), x.stride(0), weight, bias, n_rows, d, eps, saved.mean.data(), saved.mean.stride(0),
          saved.rstd.data(), saved.rstd.stride(0));
+    } else if constexpr (std::same_as<T, bf16>) {
+        float* const row = row_scratch(3 * d);
+        widen(row + d, weight, d);
+        widen(row + 2 * d, bias, d);
+        for (index_t r = 0; r < n_rows; ++r) {
+            widen(row, x[r].data(), d);
+            INSTAR_SIMD_PICK(layer_norm_rows_f32)(row, d, row, d, row + d, row + 2 * d, 1, d, eps, &saved.mean(r), 1, &saved.rstd(r), 1);
+            narrow(y[r].data(), row, d);
+        }
     } else {
         for (index_t r = 0; r < n_rows; ++r) {
             T* const to = y[r].data();
@@ -45,29 +54,40 @@ void layer_norm_rows(tensor_view<T, 2> y, const layer_norm_saved<T>& saved, in_v
 
 /// Writes dx and adds these rows to dweight and dbias.
 template <class T>
-void layer_norm_gradient_rows(tensor_view<T, 2> dx, T* dweight, T* dbias, in_view<T, 2> dy, const layer_norm_saved<T>& saved,
+void layer_norm_gradient_rows(tensor_view<T, 2> dx, accumulator_t<T>* dweight, accumulator_t<T>* dbias, in_view<T, 2> dy, const layer_norm_saved<T>& saved,
                               in_view<T, 2> x, const T* weight) {
     const index_t n_rows = dx.extent(0), d = dx.extent(1);
-    for (index_t r = 0; r < n_rows; ++r) {
-        T* const to = dx[r].data();
-        const T* const g = dy[r].data();
-        const T* const from = x[r].data();
-        const T mean = saved.mean(r), rstd = saved.rstd(r);
-        if constexpr (std::same_as<T, float>) {
-            INSTAR_SIMD_PICK(layer_norm_gradient_row_f32)(to, dweight, dbias, g, from, weight, mean, rstd, d);
-        } else {
-            T sum_g = 0, sum_gx = 0;
-            for (index_t j = 0; j < d; ++j) {
-                const T xh = (from[j] - mean) * rstd;
-                sum_g += g[j] * weight[j];
-                sum_gx += g[j] * weight[j] * xh;
-                dweight[j] += g[j] * xh;
-                dbias[j] += g[j];
-            }
-            const T mean_g = sum_g / static_cast<T>(d), mean_gx = sum_gx / static_cast<T>(d);
-            for (index_t j = 0; j < d; ++j) {
-                const T xh = (from[j] - mean) * rstd;
-                to[j] = rstd * (g[j] * weight[j] - mean_g - xh * mean_gx);
+    if constexpr (std::same_as<T, bf16>) {
+        float* const row = row_scratch(3 * d);
+        widen(row + 2 * d, weight, d);
+        for (index_t r = 0; r < n_rows; ++r) {
+            widen(row, dy[r].data(), d);
+            widen(row + d, x[r].data(), d);
+            INSTAR_SIMD_PICK(layer_norm_gradient_row_f32)(row, dweight, dbias, row, row + d, row + 2 * d, saved.mean(r), saved.rstd(r), d);
+            narrow(dx[r].data(), row, d);
+        }
+    } else {
+        for (index_t r = 0; r < n_rows; ++r) {
+            T* const to = dx[r].data();
+            const T* const g = dy[r].data();
+            const T* const from = x[r].data();
+            const T mean = saved.mean(r), rstd = saved.rstd(r);
+            if constexpr (std::same_as<T, float>) {
+                INSTAR_SIMD_PICK(layer_norm_gradient_row_f32)(to, dweight, dbias, g, from, weight, mean, rstd, d);
+            } else {
+                T sum_g = 0, sum_gx = 0;
+                for (index_t j = 0; j < d; ++j) {
+                    const T xh = (from[j] - mean) * rstd;
+                    sum_g += g[j] * weight[j];
+                    sum_gx += g[j] * weight[j] * xh;
+                    dweight[j] += g[j] * xh;
+                    dbias[j] += g[j];
+                }
+                const T mean_g = sum_g / static_cast<T>(d), mean_gx = sum_gx / static_cast<T>(d);
+                for (index_t j = 0; j < d; ++j) {
+                    const T xh = (from[j] - mean) * rstd;
+                    to[j] = rstd * (g[j] * weight[j] - mean_g - xh * mean_gx);
+                }
             }
         }
     }
@@ -116,16 +136,25 @@ void layer_norm_backward(cpu_context& ctx, tensor_view<T, 2> dx, out_view<T, 1> 
     // One pair of partial sums a range of rows. At most 64 ranges, so that the sums stay small beside the rows.
     const index_t rows_per_range = std::max(cpu::row_grain(d), (n_rows + 63) / 64);
     const index_t n_ranges = (n_rows + rows_per_range - 1) / rows_per_range;
-    tensor<T, 3> partial({n_ranges, 2, d});
+    tensor<accumulator_t<T>, 3> partial({n_ranges, 2, d});
     parallel_kernel(ctx, n_rows, rows_per_range, [&](index_t begin, index_t end) {
-        T* const dw = partial[begin / rows_per_range].data();
+        accumulator_t<T>* const dw = partial[begin / rows_per_range].data();
         const layer_norm_saved<T> rows{saved.mean.rows(begin, end), saved.rstd.rows(begin, end)};
         cpu::layer_norm_gradient_rows<T>(dx.rows(begin, end), dw, dw + d, dy.rows(begin, end), rows, x.rows(begin, end), weight.data());
     });
-    for (index_t range = 0; range < n_ranges; ++range) {
-        const T* const dw = partial[range].data();
-        cpu::add_rows<T>(dweight.data(), dweight.data(), dw, d);
-        cpu::add_rows<T>(dbias.data(), dbias.data(), dw + d, d);
+    if constexpr (std::same_as<T, bf16>) {
+        float* const sums = cpu::row_scratch(2 * d);
+        cpu::widen(sums, dweight.data(), d);
+        cpu::widen(sums + d, dbias.data(), d);
+        for (index_t range = 0; range < n_ranges; ++range) cpu::add_rows<float>(sums, sums, partial[range].data(), 2 * d);
+        cpu::narrow(dweight.data(), sums, d);
+        cpu::narrow(dbias.data(), sums + d, d);
+    } else {
+        for (index_t range = 0; range < n_ranges; ++range) {
+            const T* const dw = partial[range].data();
+            cpu::add_rows<T>(dweight.data(), dweight.data(), dw, d);
+            cpu::add_rows<T>(dbias.data(), dbias.data(), dw + d, d);
+        }
     }
 }
 

@@ -12,6 +12,7 @@
 
 #include "instar/core/cpu_context.hpp"
 #include "instar/core/parallel_for.hpp"
+#include "instar/ops/cpu/bf16_rows.hpp"
 #include "instar/ops/cpu/gemm.hpp"
 #include "instar/ops/cpu/simd/rows.hpp"
 #include "instar/ops/gemm.hpp"
@@ -54,8 +55,23 @@ void check_linear(const char* op, const tensor_view<T, 2>& y, in_view<T, 2> x, i
     instar::detail::check_unit_stride(op, "bias", bias);
 }
 
-inline gemm_problem linear_problem(tensor_view<float, 2> y, tensor_view<const float, 2> x, tensor_view<const float, 2> weight,
-                                   tensor_view<const float, 1> bias) {
+/// The same of bf16: sums in float, rounded once.
+template <class T>
+void add_column_sums_rounded(T* y, tensor_view<const T, 2> x, index_t j0, index_t n) {
+    constexpr index_t k_rows = 16;
+    float rows[k_rows][k_column_range], part[k_column_range], sum[k_column_range];
+    widen(sum, y, n);
+    for (index_t r0 = 0; r0 < x.extent(0); r0 += k_rows) {
+        const index_t n_rows = std::min(x.extent(0), r0 + k_rows) - r0;
+        for (index_t r = 0; r < n_rows; ++r) widen(rows[r], x.data() + (r0 + r) * x.stride(0) + j0, n);
+        INSTAR_SIMD_PICK(column_sums)(part, rows[0], k_column_range, nullptr, 0, n_rows, n, 1.0f);
+        INSTAR_SIMD_PICK(add_range)(sum, sum, part, n);
+    }
+    narrow(y, sum, n);
+}
+
+template <class T>
+basic_gemm_problem<T> linear_problem(tensor_view<T, 2> y, in_view<T, 2> x, in_view<T, 2> weight, in_view<T, 1> bias) {
     return {.m = y.extent(0), .n = y.extent(1), .k = x.extent(1),
             .a = x.data(), .lda = leading_dimension(x),
             .b = weight.data(), .ldb = leading_dimension(weight), .transpose_b = true,
@@ -77,10 +93,12 @@ void add_bias(cpu_context& ctx, tensor_view<T, 2> y, in_view<T, 1> bias) {
 
 template <class T>
 void linear_forward(cpu_context& ctx, tensor_view<T, 2> y, in_view<T, 2> x, in_view<T, 2> weight, in_view<T, 1> bias) {
-    static_assert(real<T>, "linear_forward on the CPU: float or double");
+    static_assert(real<T> || std::same_as<T, bf16>, "linear_forward on the CPU: float, double or bf16");
     cpu::check_linear<T>("linear_forward", y, x, weight, bias);
     if constexpr (std::is_same_v<T, float>) {
-        cpu::gemm_float(ctx, cpu::linear_problem(y, x, weight, bias));
+        cpu::gemm_float(ctx, cpu::linear_problem<T>(y, x, weight, bias));
+    } else if constexpr (std::is_same_v<T, bf16>) {
+        cpu::gemm_packed_bf16<T>(ctx, cpu::linear_problem<T>(y, x, weight, bias));
     } else {
         cpu::gemm_plain<T>(ctx, y, x, weight, {.transpose_b = true});
         cpu::add_bias<T>(ctx, y, bias);
@@ -89,16 +107,17 @@ void linear_forward(cpu_context& ctx, tensor_view<T, 2> y, in_view<T, 2> x, in_v
 
 template <class T>
 void linear_gelu_forward(cpu_context& ctx, tensor_view<T, 2> y, out_view<T, 2> pre, in_view<T, 2> x, in_view<T, 2> weight, in_view<T, 1> bias) {
-    static_assert(real<T>, "linear_gelu_forward on the CPU: float or double");
+    static_assert(real<T> || std::same_as<T, bf16>, "linear_gelu_forward on the CPU: float, double or bf16");
     static constexpr const char* k_op = "linear_gelu_forward";
     cpu::check_linear<T>(k_op, y, x, weight, bias);
     instar::detail::check_shape(k_op, "pre", pre, {y.extent(0), y.extent(1)});
     instar::detail::check_unit_stride(k_op, "pre", pre);
-    if constexpr (std::is_same_v<T, float>) {
-        cpu::gemm_problem problem = cpu::linear_problem(pre, x, weight, bias);
+    if constexpr (std::is_same_v<T, float> || std::is_same_v<T, bf16>) {
+        cpu::basic_gemm_problem<T> problem = cpu::linear_problem<T>(pre, x, weight, bias);
         problem.activation = y.data();
         problem.ld_activation = cpu::leading_dimension(y);
-        cpu::gemm_float(ctx, problem);
+        if constexpr (std::is_same_v<T, float>) cpu::gemm_float(ctx, problem);
+        else cpu::gemm_packed_bf16<T>(ctx, problem);
     } else {
         cpu::gemm_plain<T>(ctx, pre, x, weight, {.transpose_b = true});
         cpu::add_bias<T>(ctx, pre, bias);
@@ -114,7 +133,7 @@ void linear_gelu_forward(cpu_context& ctx, tensor_view<T, 2> y, out_view<T, 2> p
 template <class T>
 void linear_backward(cpu_context& ctx, tensor_view<T, 2> dx, out_view<T, 2> dweight, out_view<T, 1> dbias, in_view<T, 2> dy,
                      in_view<T, 2> x, in_view<T, 2> weight) {
-    static_assert(real<T>, "linear_backward on the CPU: float or double");
+    static_assert(real<T> || std::same_as<T, bf16>, "linear_backward on the CPU: float, double or bf16");
     static constexpr const char* k_op = "linear_backward";
     const index_t n_rows = dy.extent(0), d_out = dy.extent(1), d_in = x.extent(1);
     instar::detail::check_shape(k_op, "x", x, {n_rows, d_in});
@@ -131,7 +150,8 @@ void linear_backward(cpu_context& ctx, tensor_view<T, 2> dx, out_view<T, 2> dwei
     gemm<T>(ctx, dweight, dy, x, {.transpose_a = true, .accumulate = true});
     if (!dbias.empty()) {
         parallel_kernel(ctx, d_out, cpu::k_column_range, [&](index_t begin, index_t end) {
-            cpu::add_column_sums<T>(dbias.data() + begin, dy, begin, end - begin);
+            if constexpr (std::is_same_v<T, bf16>) cpu::add_column_sums_rounded<T>(dbias.data() + begin, dy, begin, end - begin);
+            else cpu::add_column_sums<T>(dbias.data() + begin, dy, begin, end - begin);
         });
     }
     if (!dx.empty()) gemm<T>(ctx, dx, dy, weight);

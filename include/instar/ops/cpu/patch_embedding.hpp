@@ -72,11 +72,28 @@ void prepend_class_token_backward(cpu_context& ctx, tensor_view<T, 2> d_patches,
     parallel_kernel(ctx, n_tokens, cpu::row_grain(n_batch * d), [&](index_t begin, index_t end) {
         for (index_t t = begin; t < end; ++t) {
             T* const position = &d_position(t, 0);
-            for (index_t b = 0; b < n_batch; ++b) {
-                const T* const from = &dy(b, t, 0);
-                cpu::add_rows<T>(position, position, from, d);
-                if (t < first) cpu::add_rows<T>(d_class_token.data(), d_class_token.data(), from, d);
-                else std::copy_n(from, d, &d_patches(b * n_patches + t - first, 0));
+            if constexpr (std::same_as<T, bf16>) {
+                // Samples are added in float, and rounded once.
+                float* const sum = cpu::row_scratch(2 * d);
+                std::fill(sum, sum + d, 0.0f);
+                for (index_t b = 0; b < n_batch; ++b) {
+                    cpu::widen(sum + d, &dy(b, t, 0), d);
+                    cpu::add_rows<float>(sum, sum, sum + d, d);
+                    if (t >= first) std::copy_n(&dy(b, t, 0), d, &d_patches(b * n_patches + t - first, 0));
+                }
+                for (T* const to : {position, t < first ? d_class_token.data() : nullptr}) {
+                    if (to == nullptr) continue;
+                    cpu::widen(sum + d, to, d);
+                    cpu::add_rows<float>(sum + d, sum + d, sum, d);
+                    cpu::narrow(to, sum + d, d);
+                }
+            } else {
+                for (index_t b = 0; b < n_batch; ++b) {
+                    const T* const from = &dy(b, t, 0);
+                    cpu::add_rows<T>(position, position, from, d);
+                    if (t < first) cpu::add_rows<T>(d_class_token.data(), d_class_token.data(), from, d);
+                    else std::copy_n(from, d, &d_patches(b * n_patches + t - first, 0));
+                }
             }
         }
     });

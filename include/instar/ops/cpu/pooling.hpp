@@ -29,9 +29,19 @@ inline double pooling_factor(tensor_view<const std::uint8_t, 2> mask, index_t b,
 
 /// y = factor · Σ x[t·stride …] over the rows that the mask keeps, in order; all rows when it is null.
 template <class T>
-void pool_rows(T* y, const T* x, index_t stride, const std::uint8_t* mask, index_t mask_stride, index_t n_rows, index_t d, T factor) {
+void pool_rows(T* y, const T* x, index_t stride, const std::uint8_t* mask, index_t mask_stride, index_t n_rows, index_t d, accumulator_t<T> factor) {
     if constexpr (std::same_as<T, float>) {
         INSTAR_SIMD_PICK(column_sums)(y, x, stride, mask, mask_stride, n_rows, d, factor);
+    } else if constexpr (std::same_as<T, bf16>) {
+        float* const sum = row_scratch(2 * d);
+        std::fill(sum, sum + d, 0.0f);
+        for (index_t t = 0; t < n_rows; ++t) {
+            if (mask != nullptr && mask[t * mask_stride] == 0) continue;
+            widen(sum + d, x + t * stride, d);
+            add_rows<float>(sum, sum, sum + d, d);
+        }
+        scale_row<float>(sum, sum, factor, d);
+        narrow(y, sum, d);
     } else {
         std::fill(y, y + d, T(0));
         for (index_t t = 0; t < n_rows; ++t) {
@@ -60,7 +70,7 @@ void sequence_pool_forward(cpu_context& ctx, tensor_view<T, 2> y, in_view<T, 3> 
                 std::copy(x[b][0].data(), x[b][0].data() + d, to);
                 continue;
             }
-            const T factor = static_cast<T>(cpu::pooling_factor(mask, b, masked, seq_len));
+            const auto factor = static_cast<accumulator_t<T>>(cpu::pooling_factor(mask, b, masked, seq_len));
             const std::uint8_t* const mask_row = masked ? mask[b].data() : nullptr;
             cpu::pool_rows<T>(to, x[b].data(), x.stride(1), mask_row, mask.stride(1), seq_len, d, factor);
         }
@@ -79,7 +89,7 @@ void sequence_pool_backward(cpu_context& ctx, tensor_view<T, 3> dx, in_view<T, 2
     instar::detail::check_unit_stride(k_op, "dy", dy);
     parallel_kernel(ctx, n_batch, cpu::row_grain(seq_len * d), [&](index_t begin, index_t end) {
         for (index_t b = begin; b < end; ++b) {
-            const T factor = kind == pooling::first ? T(1) : static_cast<T>(cpu::pooling_factor(mask, b, masked, seq_len));
+            const accumulator_t<T> factor = kind == pooling::first ? accumulator_t<T>(1) : static_cast<accumulator_t<T>>(cpu::pooling_factor(mask, b, masked, seq_len));
             const T* const from = dy[b].data();
             for (index_t t = 0; t < seq_len; ++t) {
                 T* const to = dx[b][t].data();

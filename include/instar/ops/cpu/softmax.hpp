@@ -24,6 +24,15 @@ void softmax_rows(tensor_view<T, 2> y, in_view<T, 2> x) {
     const index_t n_rows = y.extent(0), n = y.extent(1);
     if constexpr (std::same_as<T, float>) {
         INSTAR_SIMD_PICK(softmax_rows_f32)(y.data(), y.stride(0), x.data(), x.stride(0), n_rows, n);
+    } else if constexpr (std::same_as<T, bf16>) {
+        const index_t block = std::min(n_rows, row_grain(4 * n));
+        float* const rows = row_scratch(block * n);
+        for (index_t r0 = 0; r0 < n_rows; r0 += block) {
+            const index_t m = std::min(block, n_rows - r0);
+            for (index_t r = 0; r < m; ++r) widen(rows + r * n, x[r0 + r].data(), n);
+            INSTAR_SIMD_PICK(softmax_rows_f32)(rows, n, rows, n, m, n);
+            for (index_t r = 0; r < m; ++r) narrow(y[r0 + r].data(), rows + r * n, n);
+        }
     } else {
         for (index_t r = 0; r < n_rows; ++r) {
             T* const to = y[r].data();
@@ -62,7 +71,7 @@ void softmax_backward(cpu_context& ctx, tensor_view<T, 2> dx, in_view<T, 2> dy, 
     instar::detail::check_unit_stride("softmax_backward", "y", y);
     parallel_kernel(ctx, n_rows, cpu::row_grain(n_classes), [&](index_t begin, index_t end) {
         for (index_t r = begin; r < end; ++r) {
-            const T dot = static_cast<T>(cpu::dot<T>(dy[r].data(), y[r].data(), n_classes));
+            const auto dot = static_cast<accumulator_t<T>>(cpu::dot<T>(dy[r].data(), y[r].data(), n_classes));
             cpu::shifted_product<T>(dx[r].data(), dy[r].data(), y[r].data(), dot, n_classes);
         }
     });

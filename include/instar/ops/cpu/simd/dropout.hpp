@@ -1,9 +1,9 @@
 #ifndef INSTAR_OPS_CPU_SIMD_DROPOUT_HPP
 #define INSTAR_OPS_CPU_SIMD_DROPOUT_HPP
 
-// Philox4x32-10 and dropout of float on vectors: the same bits as core/philox.hpp.
+// Philox4x32-10 and dropout of float and bf16 on vectors: the same bits as core/philox.hpp.
 //
-//     INSTAR_SIMD_PICK(dropout_range_f32<true>)(y, residual, x, begin, end, constants);
+//     INSTAR_SIMD_PICK(dropout_range<true, float>)(y, residual, x, begin, end, constants);
 
 #include "instar/core/philox.hpp"
 #include "instar/ops/cpu/simd/vec.hpp"

@@ -1,7 +1,7 @@
 // Philox4x32-10 on 64-bit lanes, a block a lane. Included by simd/dropout.hpp once for each instruction set.
 //
 //     philox_range(bits, rng, block, n);           // n draws from element 4·block on
-//     dropout_range_f32<true>(y, residual, x, begin, end, constants);
+//     dropout_range<true, float>(y, residual, x, begin, end, constants);
 //
 // The 32×32→64-bit multiplications use the lower halves of the lanes and ignore what the upper halves hold, so nothing is
 // masked between the rounds.
@@ -152,9 +152,9 @@ INSTAR_ALWAYS_INLINE f32 dropped(f32 x, u32 bits, const dropout_constants& c) {
 }  // namespace detail
 
 /// y = [residual +] x · keep · scale over elements [begin, end) of the whole tensor; begin is a multiple of 4. The pointers
-/// are those of the whole tensor. y may alias either input.
-template <bool WithResidual>
-inline void dropout_range_f32(float* y, const float* residual, const float* x, index_t begin, index_t end,
+/// are those of the whole tensor. y may alias either input. T: float or bf16.
+template <bool WithResidual, class T>
+inline void dropout_range(T* y, const T* residual, const T* x, index_t begin, index_t end,
                               const dropout_constants& constants) {
     constexpr int k_vectors = 2 * detail::k_philox_groups;
     // A copy, because the stores could otherwise change what the reference points at.

@@ -9,6 +9,9 @@
 //
 // What a panel's 32-bit lane holds is the Input's business: a float, rounded to bf16 when the problem says so; or, where the processor
 // multiplies bf16, a pair of them at neighbouring depths, so that panels are half as long and each instruction does twice the work.
+//
+// What memory holds is the problem's business: floats, or bf16, which need no rounding on their way into pairs. Tiles of c are floats in
+// either case; bf16 ones are rounded from a copy once their sums are complete.
 
 namespace instar::ops::cpu::simd::INSTAR_SIMD_NS {
 
@@ -39,9 +42,12 @@ struct gemm_float_input {
     static constexpr int k_tile_widths = 2;       ///< tiles of one and two vectors, or of two alone
 
     /// k_lanes · k_depths neighbours of a row, or the first n of them and zeros.
-    static INSTAR_ALWAYS_INLINE f32 along(const float* p) { return load(p); }
-    static INSTAR_ALWAYS_INLINE f32 along_partial(const float* p, index_t n) { return load_partial(p, n); }
-    /// From k_depths rows, k_lanes neighbours of each.
+    template <class T>
+    static INSTAR_ALWAYS_INLINE f32 along(const T* p) { return load(p); }
+    template <class T>
+    static INSTAR_ALWAYS_INLINE f32 along_partial(const T* p, index_t n) { return load_partial(p, n); }
+    /// From k_depths rows, k_lanes neighbours of each; T is what they were in memory.
+    template <class T>
     static INSTAR_ALWAYS_INLINE f32 across(f32 first, f32) { return first; }
     static INSTAR_ALWAYS_INLINE f32 spread(const float* a) { return broadcast(*a); }
     static INSTAR_ALWAYS_INLINE f32 multiply_add(f32 x, f32 y, f32 sum) { return fma(x, y, sum); }
@@ -66,7 +72,20 @@ struct gemm_bf16_input {
     static INSTAR_ALWAYS_INLINE f32 along_partial(const float* p, index_t n) {
         return convert(load_partial(p, n < k_lanes ? n : k_lanes), n > k_lanes ? load_partial(p + k_lanes, n - k_lanes) : f32{});
     }
+    /// Neighbours in memory are pairs already.
+    static INSTAR_ALWAYS_INLINE f32 along(const bf16* p) {
+        f32 pairs;
+        __builtin_memcpy(&pairs, p, sizeof pairs);
+        return pairs;
+    }
+    static INSTAR_ALWAYS_INLINE f32 along_partial(const bf16* p, index_t n) {
+        bf16 copy[2 * k_lanes] = {};
+        for (index_t i = 0; i < n; ++i) copy[i] = p[i];
+        return along(copy);
+    }
+    template <class T>
     static INSTAR_ALWAYS_INLINE f32 across(f32 first, f32 second) {
+        if constexpr (std::is_same_v<T, bf16>) return as_f32((as_u32(first) >> 16) | as_u32(second));
         const f32 y = convert(first, second);
         u16 lanes;
         __builtin_memcpy(&lanes, &y, sizeof y);
@@ -124,8 +143,8 @@ namespace detail {
 
 /// out[p · stride + i] = lane p of row[i], for i < k_lanes and depths below `depth`. What a panel of fewer rows writes past each
 /// stride is overwritten by its next lane; past the end it is slack.
-template <class Input>
-INSTAR_ALWAYS_INLINE void gemm_pack_rows(float* out, index_t stride, const float* const (&row)[k_lanes], index_t depth) {
+template <class Input, class T>
+INSTAR_ALWAYS_INLINE void gemm_pack_rows(float* out, index_t stride, const T* const (&row)[k_lanes], index_t depth) {
     constexpr index_t k_vector = k_lanes * Input::k_depths;
     index_t p = 0;
     for (; p + k_vector <= depth; p += k_vector, out += k_lanes * stride) {
@@ -146,23 +165,23 @@ INSTAR_ALWAYS_INLINE void gemm_pack_rows(float* out, index_t stride, const float
 }
 
 /// The same of rows ld apart; a row that is not there repeats the last one: loads without a branch, lanes that fall into the slack.
-template <class Input>
-INSTAR_ALWAYS_INLINE void gemm_pack_transposed(float* out, index_t stride, const float* in, index_t ld, index_t rows, index_t depth) {
-    const float* row[k_lanes];
+template <class Input, class T>
+INSTAR_ALWAYS_INLINE void gemm_pack_transposed(float* out, index_t stride, const T* in, index_t ld, index_t rows, index_t depth) {
+    const T* row[k_lanes];
     for (index_t i = 0; i < k_lanes; ++i) row[i] = in + (i < rows ? i : rows - 1) * ld;
     gemm_pack_rows<Input>(out, stride, row, depth);
 }
 
 /// The same of gathered rows i0 … and depths [p0, p1): run by run, or, when a run's end would cut a lane, from a copy.
-template <class Input>
-inline void gemm_pack_gathered(float* out, index_t stride, const gemm_problem& g, index_t i0, index_t rows, index_t p0, index_t p1) {
+template <class Input, class T>
+inline void gemm_pack_gathered(float* out, index_t stride, const basic_gemm_problem<T>& g, index_t i0, index_t rows, index_t p0, index_t p1) {
     const gemm_gather& where = *g.gather;
-    const float* start[k_lanes];
+    const T* start[k_lanes];
     for (index_t i = 0; i < k_lanes; ++i) start[i] = g.a + where.offset(i0 + (i < rows ? i : rows - 1));
-    const float* row[k_lanes];
+    const T* row[k_lanes];
     const bool whole_lanes = where.run % Input::k_depths == 0;
     constexpr index_t k_copied = Input::k_depths > 1 ? k_lanes * Input::k_depths : 0;
-    float copy[k_copied > 0 ? k_lanes * k_copied : 1];
+    T copy[k_copied > 0 ? k_lanes * k_copied : 1];
     for (index_t p = p0; p < p1;) {
         index_t n;
         if (whole_lanes || k_copied == 0) {
@@ -184,8 +203,9 @@ inline void gemm_pack_gathered(float* out, index_t stride, const gemm_problem& g
 }
 
 /// Elements [i, i + n) of a gathered row, n ≤ k_lanes, across the end of a run.
-inline f32 gemm_load_gathered(const float* row, const gemm_gather& where, index_t i, index_t n) {
-    float values[k_lanes];
+template <class T>
+inline f32 gemm_load_gathered(const T* row, const gemm_gather& where, index_t i, index_t n) {
+    T values[k_lanes];
     for (index_t e = 0; e < n; ++e) values[e] = row[(i + e) / where.run * where.pitch + (i + e) % where.run];
     return load_partial(values, n);
 }
@@ -198,8 +218,8 @@ INSTAR_ALWAYS_INLINE index_t gemm_panel(index_t rows, index_t q, index_t n_panel
 
 /// Rows [i0, i0 + rows) and depths [p0, p1) of op(a) in panels, one after the other: panel q, of height h, holds row i's lane p
 /// at [p · h + i]. Writes up to k_lanes elements of slack.
-template <class Input>
-inline void gemm_pack_a(float* out, const gemm_problem& g, index_t i0, index_t rows, index_t n_panels, index_t p0, index_t p1) {
+template <class Input, class T>
+inline void gemm_pack_a(float* out, const basic_gemm_problem<T>& g, index_t i0, index_t rows, index_t n_panels, index_t p0, index_t p1) {
     const index_t depth = p1 - p0, lanes = detail::gemm_lanes<Input>(depth);
     if (!g.transpose_a) {
         for (index_t q = 0; q < n_panels; ++q) {
@@ -213,7 +233,7 @@ inline void gemm_pack_a(float* out, const gemm_problem& g, index_t i0, index_t r
     constexpr index_t k_rows = 8 * Input::k_depths;
     for (index_t p = 0; p < lanes; p += 8) {
         const index_t end = lanes - p < 8 ? lanes : p + 8, first = p * Input::k_depths;
-        const float* row[k_rows];
+        const T* row[k_rows];
         for (index_t t = 0; t < k_rows && first + t < depth; ++t) {
             row[t] = g.a + (g.gather != nullptr ? g.gather->offset(p0 + first + t) : (p0 + first + t) * g.lda);
         }
@@ -234,7 +254,7 @@ inline void gemm_pack_a(float* out, const gemm_problem& g, index_t i0, index_t r
                     if (first + at >= depth) x[e] = f32{};
                     else x[e] = split ? detail::gemm_load_gathered(row[at], *g.gather, i0 + r0, height) : load_partial(row[at] + shift, height);
                 }
-                const f32 y = Input::across(x[0], x[Input::k_depths - 1]);
+                const f32 y = Input::template across<T>(x[0], x[Input::k_depths - 1]);
                 if ((lanes - t) * height >= k_lanes) store(o, y);
                 else store_partial(o, y, height);  // the next panel is near, and written already
             }
@@ -244,8 +264,8 @@ inline void gemm_pack_a(float* out, const gemm_problem& g, index_t i0, index_t r
 
 /// Columns [j0, j1) and depths [p0, p1) of op(b) in panels of k_gemm_columns, one after the other: a panel's lane p of column j
 /// at [p · k_gemm_columns + j]. Columns past j1 of the last panel hold any value.
-template <class Input>
-inline void gemm_pack_b(float* out, const gemm_problem& g, index_t j0, index_t j1, index_t p0, index_t p1) {
+template <class Input, class T>
+inline void gemm_pack_b(float* out, const basic_gemm_problem<T>& g, index_t j0, index_t j1, index_t p0, index_t p1) {
     const index_t depth = p1 - p0, lanes = detail::gemm_lanes<Input>(depth), columns = j1 - j0;
     if (g.transpose_b) {
         for (index_t j = 0; j < columns; j += k_lanes) {
@@ -264,11 +284,11 @@ inline void gemm_pack_b(float* out, const gemm_problem& g, index_t j0, index_t j
 #pragma GCC unroll 2
                 for (index_t e = 0; e < Input::k_depths; ++e) {
                     const index_t at = t * Input::k_depths + e;
-                    const float* const in = g.b + (p0 + at) * g.ldb + j0 + j;
+                    const T* const in = g.b + (p0 + at) * g.ldb + j0 + j;
                     if (at >= depth) x[e] = f32{};
                     else x[e] = width == k_lanes ? load(in) : load_partial(in, width);
                 }
-                store(o, Input::across(x[0], x[Input::k_depths - 1]));
+                store(o, Input::template across<T>(x[0], x[Input::k_depths - 1]));
             }
         }
     }
@@ -277,10 +297,10 @@ inline void gemm_pack_b(float* out, const gemm_problem& g, index_t j0, index_t j
 namespace detail {
 
 /// gemm_pack_b, and what a problem in bf16 asks for besides.
-template <class Input>
-inline void gemm_pack_b_of(float* out, const gemm_problem& g, index_t j0, index_t j1, index_t p0, index_t p1) {
+template <class Input, class T>
+inline void gemm_pack_b_of(float* out, const basic_gemm_problem<T>& g, index_t j0, index_t j1, index_t p0, index_t p1) {
     gemm_pack_b<Input>(out, g, j0, j1, p0, p1);
-    if (Input::k_is_float && g.bf16) gemm_round(out, (j1 - j0 + k_gemm_columns - 1) / k_gemm_columns * k_gemm_columns * (p1 - p0));
+    if (Input::k_is_float && std::is_same_v<T, float> && g.bf16) gemm_round(out, (j1 - j0 + k_gemm_columns - 1) / k_gemm_columns * k_gemm_columns * (p1 - p0));
 }
 
 }  // namespace detail
@@ -397,9 +417,10 @@ struct gemm_panels {
     static INSTAR_ALWAYS_INLINE index_t first_row(index_t rows, index_t q, index_t n_panels) { return gemm_panel(rows, q, n_panels); }
     static INSTAR_ALWAYS_INLINE void begin() {}
     static INSTAR_ALWAYS_INLINE void end() {}
-    static INSTAR_ALWAYS_INLINE void pack_a(float* out, const gemm_problem& g, index_t i0, index_t rows, index_t n_panels, index_t p0, index_t p1) {
+    template <class T>
+    static INSTAR_ALWAYS_INLINE void pack_a(float* out, const basic_gemm_problem<T>& g, index_t i0, index_t rows, index_t n_panels, index_t p0, index_t p1) {
         gemm_pack_a<Input>(out, g, i0, rows, n_panels, p0, p1);
-        if (Input::k_is_float && g.bf16) detail::gemm_round(out, rows * (p1 - p0));
+        if (Input::k_is_float && std::is_same_v<T, float> && g.bf16) detail::gemm_round(out, rows * (p1 - p0));
     }
     static INSTAR_ALWAYS_INLINE void multiply(index_t rows, index_t lanes, const float* a, const float* b, index_t ldb, float* c, index_t ldc, index_t columns,
                                               bool accumulate, const float* bias, gemm_ahead next) {
@@ -408,10 +429,49 @@ struct gemm_panels {
     }
 };
 
+namespace detail {
+
+/// to[i, j] = from[i, j] as float, and back, rounded.
+template <class To, class From>
+inline void gemm_copy_tile(To* to, index_t ld_to, const From* from, index_t ld_from, index_t rows, index_t columns) {
+    for (index_t i = 0; i < rows; ++i, to += ld_to, from += ld_from) {
+        index_t j = 0;
+        for (; j + k_lanes <= columns; j += k_lanes) store(to + j, load(from + j));
+        if (j < columns) store_partial(to + j, load_partial(from + j, columns - j), columns - j);
+    }
+}
+
+/// A tile of c in bf16: its sums begin with what `to` holds, are kept in `sums` from block to block of depths or in a copy, and are
+/// rounded to `to` after the last block; the activation is that of c as it is stored.
+template <class Input, class T>
+inline void gemm_rounded_tile(const basic_gemm_problem<T>& g, index_t i, index_t j, index_t rows, index_t columns, index_t lanes, const float* a,
+                              const float* b, bool first, bool last, gemm_ahead next) {
+    alignas(64) float copy[gemm_panels<Input>::k_rows * k_gemm_columns], bias[k_gemm_columns];
+    T* const c = g.c + i * g.ldc + j;
+    float* const sums = g.sums != nullptr ? g.sums + i * g.ld_sums + j : copy;
+    const index_t ld = g.sums != nullptr ? g.ld_sums : k_gemm_columns;
+    const bool add_bias = last && g.bias != nullptr;
+    if (add_bias) gemm_copy_tile(bias, 0, g.bias + j, 0, 1, columns);
+    if (first && g.accumulate) gemm_copy_tile(sums, ld, c, g.ldc, rows, columns);
+    else if (last) {
+        for (index_t r = 0; r < rows; ++r) __builtin_prefetch(c + r * g.ldc, 1);
+    }
+    gemm_panels<Input>::multiply(rows, lanes, a, b, k_gemm_columns, sums, ld, columns, g.accumulate || !first, add_bias ? bias : nullptr, next);
+    if (!last) return;
+    gemm_copy_tile(c, g.ldc, sums, ld, rows, columns);
+    if (g.activation == nullptr) return;
+    T* const y = g.activation + i * g.ld_activation + j;
+    gemm_copy_tile(copy, k_gemm_columns, c, g.ldc, rows, columns);
+    for (index_t r = 0; r < rows; ++r) gelu_range(copy + r * k_gemm_columns, copy + r * k_gemm_columns, columns);
+    gemm_copy_tile(y, g.ld_activation, copy, k_gemm_columns, rows, columns);
+}
+
+}  // namespace detail
+
 /// A part of a product, by one thread. At most Input::k_block_rows rows. a_scratch: gemm_geometry's scratch_a() floats; b_scratch:
 /// scratch_b() floats, unused when part.packed_b is given.
-template <class Input>
-inline void gemm_compute(const gemm_problem& g, const gemm_part& part, float* a_scratch, float* b_scratch) {
+template <class Input, class T>
+inline void gemm_compute(const basic_gemm_problem<T>& g, const gemm_part& part, float* a_scratch, float* b_scratch) {
     using panels = gemm_panels<Input>;
     constexpr index_t k_group = gemm_geometry::k_group_panels * k_gemm_columns;
     const index_t rows = part.i1 - part.i0, step = detail::gemm_block_depth<Input>(g.k);
@@ -420,18 +480,19 @@ inline void gemm_compute(const gemm_problem& g, const gemm_part& part, float* a_
     panels::begin();
     do {  // once for k = 0, which leaves c = 0 and the epilogue
         const index_t p1 = p0 + step < part.p1 ? p0 + step : part.p1, depth = p1 - p0, lanes = detail::gemm_lanes<Input>(depth);
-        const bool accumulate = g.accumulate || p0 > 0, last = p1 == g.k;
+        [[maybe_unused]] const bool accumulate = g.accumulate || p0 > 0;
+        const bool last = p1 == g.k;
         // An op(b) that is read once or twice, or that lies in the first-level cache, needs no copy.
-        const bool direct = Input::k_is_float && !g.bf16 && !g.transpose_b && part.packed_b == nullptr && depth > 0 && (n_panels <= 2 || depth * g.ldb <= 4096);
+        const bool direct = Input::k_is_float && std::is_same_v<T, float> && !g.bf16 && !g.transpose_b && part.packed_b == nullptr && depth > 0 && (n_panels <= 2 || depth * g.ldb <= 4096);
         if (depth > 0) panels::pack_a(a_scratch, g, part.i0, rows, n_panels, p0, p1);
         for (index_t j = part.j0; j < part.j1; j += k_gemm_columns) {
             const index_t columns = part.j1 - j < k_gemm_columns ? part.j1 - j : k_gemm_columns;
             const float* b = nullptr;
-            index_t ldb = k_gemm_columns;
+            [[maybe_unused]] index_t ldb = k_gemm_columns;
             if (part.packed_b != nullptr) {
                 b = part.packed_b + (p0 - part.p0) / Input::k_depths * part.packed_columns + (j - part.j_first) * lanes;
             } else if (direct && columns % k_lanes == 0) {
-                b = g.b + p0 * g.ldb + j;
+                if constexpr (std::is_same_v<T, float>) b = g.b + p0 * g.ldb + j;
                 ldb = g.ldb;
             } else if (depth > 0) {
                 const index_t in_group = (j - part.j0) % k_group;
@@ -442,15 +503,20 @@ inline void gemm_compute(const gemm_problem& g, const gemm_part& part, float* a_
                 }
                 b = b_scratch + (direct ? 0 : in_group * lanes);
             }
-            const float* bias = last && g.bias != nullptr ? g.bias + j : nullptr;
+            [[maybe_unused]] const T* bias = last && g.bias != nullptr ? g.bias + j : nullptr;
             for (index_t q = 0; q < n_panels; ++q) {
                 const index_t r0 = panels::first_row(rows, q, n_panels), r1 = panels::first_row(rows, q + 1, n_panels);
-                float* c = g.c + (part.i0 + r0) * g.ldc + j;
                 const auto next = gemm_next_panel<panels::k_ahead_tiles>(b, lanes, q, part.packed_b != nullptr && j + k_gemm_columns < part.j1);
-                panels::multiply(r1 - r0, lanes, a_scratch + r0 * lanes, b, ldb, c, g.ldc, columns, accumulate, bias, next);
-                if (last && g.activation != nullptr) {  // while the tile is in the first-level cache
-                    float* y = g.activation + (part.i0 + r0) * g.ld_activation + j;
-                    for (index_t r = r0; r < r1; ++r, y += g.ld_activation, c += g.ldc) gelu_range(y, c, columns);
+                if constexpr (!std::is_same_v<T, float>) {
+                    detail::gemm_rounded_tile<Input>(g, part.i0 + r0, j, r1 - r0, columns, lanes, a_scratch + r0 * lanes, b, p0 == 0, last, next);
+                    continue;
+                } else {
+                    float* c = g.c + (part.i0 + r0) * g.ldc + j;
+                    panels::multiply(r1 - r0, lanes, a_scratch + r0 * lanes, b, ldb, c, g.ldc, columns, accumulate, bias, next);
+                    if (last && g.activation != nullptr) {  // while the tile is in the first-level cache
+                        float* y = g.activation + (part.i0 + r0) * g.ld_activation + j;
+                        for (index_t r = r0; r < r1; ++r, y += g.ld_activation, c += g.ldc) gelu_range(y, c, columns);
+                    }
                 }
             }
         }
@@ -461,24 +527,26 @@ inline void gemm_compute(const gemm_problem& g, const gemm_part& part, float* a_
 
 namespace detail {
 
-template <class Input>
-gemm_kernels gemm_kernels_of() {
+template <class Input, class T>
+basic_gemm_kernels<T> gemm_kernels_of() {
     using panels = gemm_panels<Input>;
     return {{panels::k_rows, k_gemm_columns, Input::k_block_rows, Input::k_block_lanes, Input::k_depths, Input::k_lane_multiple, panels::k_whole_tiles},
-            &gemm_compute<Input>, &gemm_pack_b_of<Input>, &gemm_block_depth<Input>};
+            &gemm_compute<Input, T>, &gemm_pack_b_of<Input, T>, &gemm_block_depth<Input>};
 }
 
 }  // namespace detail
 
 /// What this instruction set multiplies with; gemm_amx.hpp knows one more. Without instructions for bf16, the kernels of floats see to a
 /// problem's rounding.
-inline gemm_kernels gemm_pick(bool bf16) {
+template <class T>
+basic_gemm_kernels<T> gemm_pick_for_type(bool bf16) {
 #if INSTAR_SIMD_LEVEL == 4
-    if (bf16 && isa::active_bf16() == isa::bf16_products::pairs) return detail::gemm_kernels_of<gemm_bf16_input>();
+    if (bf16 && isa::active_bf16() == isa::bf16_products::pairs) return detail::gemm_kernels_of<gemm_bf16_input, T>();
 #else
     static_cast<void>(bf16);
 #endif
-    return detail::gemm_kernels_of<gemm_float_input>();
+    return detail::gemm_kernels_of<gemm_float_input, T>();
 }
+inline gemm_kernels gemm_pick(bool bf16) { return gemm_pick_for_type<float>(bf16); }
 
 }  // namespace instar::ops::cpu::simd::INSTAR_SIMD_NS

@@ -39,7 +39,8 @@ struct gemm_panels<gemm_amx_input> {
 
     static INSTAR_ALWAYS_INLINE index_t first_row(index_t rows, index_t q, index_t) { return q * k_rows < rows ? q * k_rows : rows; }
 
-    static void pack_a(float* out, const gemm_problem& g, index_t i0, index_t rows, index_t n_panels, index_t p0, index_t p1) {
+    template <class T>
+    static void pack_a(float* out, const basic_gemm_problem<T>& g, index_t i0, index_t rows, index_t n_panels, index_t p0, index_t p1) {
         const index_t lanes = detail::gemm_lanes<gemm_amx_input>(p1 - p0);
         if (g.transpose_a) {
             // A tile's depths at a time, all panels of them: memory is read in long rows.
@@ -145,7 +146,8 @@ private:
         }
     }
 
-    static void pack_rows(float* out, const float* in, index_t ld, index_t rows, index_t depth) {
+    template <class T>
+    static void pack_rows(float* out, const T* in, index_t ld, index_t rows, index_t depth) {
         for (index_t i = 0; i < rows; ++i, in += ld) {
             float* o = out + i * k_tile;
             index_t p = 0;
@@ -155,19 +157,20 @@ private:
     }
 
     /// Rows in pieces. A piece that ends within a tile's depths is copied element by element.
-    static void pack_gathered(float* out, const gemm_problem& g, index_t i0, index_t rows, index_t p0, index_t p1) {
+    template <class T>
+    static void pack_gathered(float* out, const basic_gemm_problem<T>& g, index_t i0, index_t rows, index_t p0, index_t p1) {
         const gemm_gather& where = *g.gather;
         for (index_t i = 0; i < rows; ++i) {
-            const float* const row = g.a + where.offset(i0 + i);
+            const T* const row = g.a + where.offset(i0 + i);
             float* o = out + i * k_tile;
             for (index_t p = p0; p < p1; p += k_depths, o += rows * k_tile) {
                 const index_t n = p1 - p < k_depths ? p1 - p : k_depths, in_run = p % where.run;
                 if (in_run + n <= where.run) {
-                    const float* const in = row + p / where.run * where.pitch + in_run;
+                    const T* const in = row + p / where.run * where.pitch + in_run;
                     store(o, n == k_depths ? gemm_amx_input::along(in) : gemm_amx_input::along_partial(in, n));
                     continue;
                 }
-                float copy[k_depths];
+                T copy[k_depths];
                 for (index_t e = 0; e < n; ++e) copy[e] = row[(p + e) / where.run * where.pitch + (p + e) % where.run];
                 store(o, gemm_amx_input::along_partial(copy, n));
             }
@@ -175,9 +178,10 @@ private:
     }
 
     /// Depths [p0, p1) of one tile from a transposed: 16 rows of op(a) are neighbours there, so that tiles of pairs are transposed.
-    static void pack_columns(float* out, const gemm_problem& g, index_t i0, index_t rows, index_t p0, index_t p1) {
+    template <class T>
+    static void pack_columns(float* out, const basic_gemm_problem<T>& g, index_t i0, index_t rows, index_t p0, index_t p1) {
         const gemm_gather* const where = g.gather;
-        const float* row[k_depths];
+        const T* row[k_depths];
         for (index_t e = 0; e < p1 - p0; ++e) row[e] = g.a + (where != nullptr ? where->offset(p0 + e) : (p0 + e) * g.lda);
         for (index_t i = 0; i < rows; i += k_tile) {
             const index_t height = rows - i < k_tile ? rows - i : k_tile;
@@ -197,7 +201,7 @@ private:
                     else if (split) x[e] = detail::gemm_load_gathered(row[at], *where, i0 + i, height);
                     else x[e] = height == k_lanes ? load(row[at] + shift) : load_partial(row[at] + shift, height);
                 }
-                r[t] = gemm_amx_input::across(x[0], x[1]);
+                r[t] = gemm_amx_input::across<T>(x[0], x[1]);
             }
             transpose(r);
             for (index_t t = 0; t < height; ++t) store(out + (i + t) * k_tile, r[t]);
@@ -208,11 +212,13 @@ private:
 #endif
 
 /// What products use: gemm_pick's kernels, or tiles.
-inline gemm_kernels gemm_kernels_for(bool bf16) {
+template <class T>
+basic_gemm_kernels<T> gemm_kernels_for_type(bool bf16) {
 #if INSTAR_SIMD_LEVEL == 4 && defined(__x86_64__)
-    if (bf16 && isa::active_bf16() == isa::bf16_products::tiles) return detail::gemm_kernels_of<gemm_amx_input>();
+    if (bf16 && isa::active_bf16() == isa::bf16_products::tiles) return detail::gemm_kernels_of<gemm_amx_input, T>();
 #endif
-    return gemm_pick(bf16);
+    return gemm_pick_for_type<T>(bf16);
 }
+inline gemm_kernels gemm_kernels_for(bool bf16) { return gemm_kernels_for_type<float>(bf16); }
 
 }  // namespace instar::ops::cpu::simd::INSTAR_SIMD_NS

@@ -19,6 +19,18 @@ inline void copy_range(float* y, const float* x, index_t n) {
     if (i < n) store_partial(y + i, load_partial(x + i, n - i), n - i);
 }
 
+/// bf16 to float, and back.
+inline void widen_range(float* y, const bf16* x, index_t n) {
+    index_t i = 0;
+    for (; i + k_lanes <= n; i += k_lanes) store(y + i, load(x + i));
+    if (i < n) store_partial(y + i, load_partial(x + i, n - i), n - i);
+}
+inline void narrow_range(bf16* y, const float* x, index_t n) {
+    index_t i = 0;
+    for (; i + k_lanes <= n; i += k_lanes) store(y + i, load(x + i));
+    if (i < n) store_partial(y + i, load_partial(x + i, n - i), n - i);
+}
+
 /// y = a + b
 inline void add_range(float* y, const float* a, const float* b, index_t n) {
     index_t i = 0;

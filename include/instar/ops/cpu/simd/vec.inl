@@ -124,6 +124,17 @@ INSTAR_ALWAYS_INLINE void store(bf16* p, f32 x) {
     const u32 is_nan = (u32)((u & 0x7fffffffu) > 0x7f800000u);
     *reinterpret_cast<unaligned::u16_half*>(p) = __builtin_convertvector((is_nan & quiet) | (~is_nan & rounded), u16_half);
 }
+/// By way of a copy: only the ends of rows come here.
+INSTAR_ALWAYS_INLINE f32 load_partial(const bf16* p, index_t n) {
+    bf16 copy[k_lanes] = {};
+    for (index_t i = 0; i < n; ++i) copy[i] = p[i];
+    return load(copy);
+}
+INSTAR_ALWAYS_INLINE void store_partial(bf16* p, f32 x, index_t n) {
+    bf16 copy[k_lanes];
+    store(copy, x);
+    for (index_t i = 0; i < n; ++i) p[i] = copy[i];
+}
 
 // --- arithmetic ---------------------------------------------------------------------------------------------------------------
 
