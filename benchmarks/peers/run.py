@@ -5,6 +5,8 @@
     python benchmarks/peers/run.py --build build/native --filter 'mlm_step' --rounds 3
     python benchmarks/peers/run.py --build build/native --report docs/benchmarks/cpu.md    # also writes docs/benchmarks/cpu.json
 
+Interrupted, the same command goes on where it stopped (cpu.partial.json). INSTAR_DATA names the photographs of the image rows.
+
 Peers that are not installed are left out, visibly. "as it comes" is the library with its defaults, "tuned" its best settings
 (see TUNED below and the peer files). Nothing else should run on the machine: the report says what the load was.
 """
@@ -125,6 +127,10 @@ class peer_process:
         self.process.wait()
 
 
+class NotMeasured(Exception):
+    """One work cannot be measured; the others can."""
+
+
 def run_instar(build, program, name, seconds, threads):
     path = build / "benchmarks" / program
     if not path.exists():
@@ -135,7 +141,7 @@ def run_instar(build, program, name, seconds, threads):
         command = ["taskset", "-c", ",".join(map(str, sorted(os.sched_getaffinity(0))[:threads]))] + command
     done = subprocess.run(command, capture_output=True, text=True, env=environment({}, threads))
     if done.returncode != 0:
-        raise SystemExit(f"{' '.join(command)}: exit status {done.returncode}\n{done.stderr}")
+        raise NotMeasured(f"{program}, {name}: exit status {done.returncode}, {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
     try:
         runs = json.loads(done.stdout)["benchmarks"] if done.stdout.strip() else []
     except json.JSONDecodeError:
@@ -143,7 +149,7 @@ def run_instar(build, program, name, seconds, threads):
     if not runs:
         return None
     if runs[0].get("error_occurred"):
-        raise SystemExit(f"{program}, {name}: {runs[0]['error_message']}")
+        raise NotMeasured(f"{program}, {name}: {runs[0]['error_message']}")
     unit = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}[runs[0]["time_unit"]]
     return runs[0] | {"seconds": runs[0]["real_time"] * unit}
 
@@ -166,9 +172,11 @@ def machine(build, threads):
             "commit": commit, "date": datetime.date.today().isoformat(), "load_before": round(os.getloadavg()[0], 2), "python": platform.python_version()}
 
 
-def measure(args, build):
-    chosen = [p for p in pairs() if re.search(args.filter, p[1])]
-    results, facts, skipped = [], {}, []
+def measure(args, build, kept):
+    """kept: results, facts and what was skipped of a run that was interrupted; its works are not measured again. Filled as work goes on."""
+    results, facts, skipped = kept["results"], kept["peers"], kept["not_measured"]
+    done = {(r["section"], r["name"]) for r in results}
+    chosen = [p for p in pairs() if re.search(args.filter, p[1]) and (p[0], p[1]) not in done]
     for file in dict.fromkeys(p[2] for p in chosen):
         peers = {label: peer_process(args.python, file, label == "tuned", args.threads) for label in ("as it comes", "tuned")}
         for label, peer in peers.items():
@@ -179,7 +187,11 @@ def measure(args, build):
             own, own_peak, peak_flops, triad, theirs = [], 0.0, 0.0, 0.0, {l: [] for l, p in peers.items() if not p.error}
             work, memory = {}, {}
             for _ in range(args.rounds):
-                run = run_instar(build, program, own_name, args.seconds, args.threads)
+                try:
+                    run = run_instar(build, program, own_name, args.seconds, args.threads)
+                except NotMeasured as e:
+                    skipped.append(str(e))
+                    break
                 for label in list(theirs):
                     answer = peers[label].ask(name, args.seconds)
                     if "error" in answer:
@@ -195,18 +207,39 @@ def measure(args, build):
                     own.append(work["items"] / rate if rate else run["seconds"])
                     own_peak = max(own_peak, run.get("peak_rss_MB", 0.0))
                     peak_flops, triad = max(peak_flops, run.get("peak", 0.0)), max(triad, run.get("triad", 0.0))
-            if not own:
+            if not own and not (skipped and skipped[-1].startswith(f"{program}, {own_name}:")):
                 skipped.append(f"{program} has no benchmark {own_name}, or is not built")
+            if not own and not any(theirs.values()):
+                continue
             results.append({
                 "section": section, "name": name, **work, "peak_gflops": peak_flops, "triad_gbs": triad,
                 "instar": {"seconds": own, "peak_rss_mb": own_peak},
                 "peers": {label: {"seconds": times, "peak_rss_mb": memory[label]} for label, times in theirs.items()},
             })
+            if args.report:
+                partial_of(args.report).write_text(json.dumps(kept))
             print(text_line(results[-1]), flush=True)
         for peer in peers.values():
             if not peer.error:
                 peer.close()
-    return results, facts, skipped
+
+
+def partial_of(report):
+    """What an interrupted run had measured."""
+    return report.with_suffix(".partial.json")
+
+
+def what_is_left(args, machine_now):
+    """An interrupted run of the same commit on the same machine with the same settings, or nothing."""
+    key = {k: machine_now[k] for k in ("cpu", "threads", "commit", "flags")} | {"rounds": args.rounds, "seconds": args.seconds}
+    empty = {"key": key, "machine": machine_now, "results": [], "peers": {}, "not_measured": []}
+    if not args.report or not partial_of(args.report).exists():
+        return empty
+    kept = json.loads(partial_of(args.report).read_text())
+    if kept["key"] != key:
+        return empty
+    print(f"going on after {len(kept['results'])} works of a run that was interrupted ({partial_of(args.report)})", file=sys.stderr)
+    return kept
 
 
 def rate_of(result, seconds):
@@ -284,18 +317,21 @@ def main():
     parser.add_argument("--title", default=TITLE, help="of the report")
     parser.add_argument("--report", type=pathlib.Path, help="write this .md, and a .json beside it")
     args = parser.parse_args()
-    facts_of_machine = machine(args.build, args.threads)
+    args.report and args.report.parent.mkdir(parents=True, exist_ok=True)
+    kept = what_is_left(args, machine(args.build, args.threads))
+    facts_of_machine = kept["machine"]
     if facts_of_machine["load_before"] > 0.5:
         print(f"warning: the load is {facts_of_machine['load_before']}; times will not be trustworthy", file=sys.stderr)
-    results, facts, skipped = measure(args, args.build)
+    measure(args, args.build, kept)
+    results, facts, skipped = kept["results"], kept["peers"], kept["not_measured"]
     for s in skipped:
         print(f"not measured: {s}", file=sys.stderr)
     if args.report:
-        args.report.parent.mkdir(parents=True, exist_ok=True)
-        kept = args.report.read_text().partition(BY_HAND) if args.report.exists() else ("", "", "")
-        args.report.write_text(markdown(results, facts, skipped, facts_of_machine, args) + ("\n" + kept[1] + kept[2] if kept[1] else ""))
+        by_hand = args.report.read_text().partition(BY_HAND) if args.report.exists() else ("", "", "")
+        args.report.write_text(markdown(results, facts, skipped, facts_of_machine, args) + ("\n" + by_hand[1] + by_hand[2] if by_hand[1] else ""))
         document = {"machine": facts_of_machine, "peers": facts, "rounds": args.rounds, "seconds": args.seconds, "not_measured": skipped, "results": results}
         args.report.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n")
+        partial_of(args.report).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
