@@ -60,8 +60,9 @@ public:
     };
     /// Promises that weights given to linear layers (ops::linear_forward, ops::linear_gelu_forward) neither change nor move while the result
     /// lives. Each is then packed for the processor once, at its first product, and the copy used again: for inference, where few rows
-    /// meet the same weights time and again. The same bits as without. Memory: one more copy of the weights that are used. A weight that
-    /// does change or is freed meanwhile goes on acting as it was.
+    /// meet the same weights time and again. The same bits as without. Memory: one more copy of the weights that are used. Nothing can tell
+    /// when the promise is broken: a weight that changes meanwhile goes on acting as it was, and so does one that is freed, on what is put
+    /// in its place with the same shape. The context must not move meanwhile.
     ///
     ///     const auto hold = ctx.hold_weights();
     ///     for (…) model.forward(ctx, memory, ids, mask);

@@ -20,7 +20,7 @@ template <>
 struct gemm_panels<gemm_amx_input> {
     static constexpr int k_rows = 32;
     static constexpr bool k_whole_tiles = true;        ///< a tile of fewer rows takes as long
-    static constexpr index_t k_ahead_tiles = 8;        ///< as of vectors: here a tile takes a quarter of the time
+    static constexpr index_t k_ahead_tiles = 8;        ///< more than of vectors: here a tile takes less time
     static constexpr index_t k_tile = 16;              ///< rows, columns and lanes of a tile
     static constexpr index_t k_depths = 2 * k_tile;    ///< depths of a tile
 
