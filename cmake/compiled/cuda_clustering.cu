@@ -17,6 +17,8 @@ template dendrogram agglomerative_precomputed<double>(cuda_context&, in_view<dou
 template kmeans_result kmeans<float>(cuda_context&, in_view<float, 2>, const kmeans_options&);
 template kmeans_result kmeans<float>(cuda_context&, in_view<float, 2>, in_view<float, 2>, kmeans_options);
 template tensor<std::int32_t, 1> kmeans_predict<float>(cuda_context&, in_view<float, 2>, in_view<float, 2>);
+template tensor<float, 2> kmeans_transform<float>(cuda_context&, in_view<float, 2>, in_view<float, 2>);
+template void kmeans_transform<float>(cuda_context&, out_view<float, 2>, in_view<float, 2>, in_view<float, 2>);
 template knn_result knn<float>(cuda_context&, in_view<float, 2>, in_view<float, 2>, knn_options);
 template pca_model pca<float>(cuda_context&, in_view<float, 2>, pca_options);
 template tensor<float, 2> pca_model::transform<float>(cuda_context&, in_view<float, 2>) const;

@@ -27,6 +27,10 @@ TEST_CASE("gpu kmeans equals the CPU's") {
         test::check_device_kmeans(ctx, test::clouds(128, 9, 7, 0.6f, seed), {.n_clusters = 7, .seed = seed});
     test::check_device_kmeans_from_rows(ctx, test::clouds(sized(20'000), 50, 300, 0.1f, 4), 300);
 }
+TEST_CASE("gpu kmeans_transform gives the CPU's distances") {
+    cuda_context ctx;
+    test::check_device_kmeans_transform(ctx, test::clouds(sized(5000), 77, 30, 0.3f, 15), 300);
+}
 TEST_CASE("gpu kmeans gives the same bits on every run, and more clusters less inertia") {
     cuda_context ctx;
     const test::device_rows x(ctx, test::clouds(sized(100'000), 128, 1000, 0.2f, 5));

@@ -139,6 +139,30 @@ inline void check_device_kmeans_from_rows(cuda_context& ctx, tensor_view<const f
                     cluster::kmeans_predict(cpu, x, found.centers.view()).view()));
 }
 
+/// Distances to the first k rows of x: the CPU's, but for the last bit, on the host and into rows with gaps between them.
+inline void check_device_kmeans_transform(cuda_context& ctx, tensor_view<const float, 2> x, index_t k) {
+    CAPTURE(x.extent(0));
+    CAPTURE(x.extent(1));
+    CAPTURE(k);
+    cpu_context cpu;
+    const device_rows rows(ctx, x, x.extent(1) + 3), centers(ctx, x.rows(0, k));
+    const auto expected = cluster::kmeans_transform(cpu, x, x.rows(0, k)),
+               found = cluster::kmeans_transform(ctx, rows.view(), centers.view());
+    tensor<float, 2, device_memory> there({x.extent(0), k + 2});
+    const tensor_view<float, 2> part(there.data(), {x.extent(0), k}, {k + 2, 1});
+    cluster::kmeans_transform(ctx, part, rows.view(), centers.view());
+    tensor<float, 2> here({x.extent(0), k});
+    ctx.download(here.view(), tensor_view<const float, 2>(part));
+    CHECK(same_bits(here.view(), found.view()));
+    REQUIRE(found.extent(0) == x.extent(0));
+    REQUIRE(found.extent(1) == k);
+    index_t n_off = 0;
+    for (index_t i = 0; i < expected.size(); ++i)
+        n_off += !(std::fabs(found.data()[i] - expected.data()[i]) <= 1.2e-7f * expected.data()[i]);
+    CHECK(n_off == 0);
+    for (index_t c = 0; c < k; ++c) CHECK(found(c, c) == 0.0f);
+}
+
 /// The same merges, and the same labels.
 inline void check_same_tree(const cluster::dendrogram& found, const cluster::dendrogram& expected) {
     REQUIRE(found.n_merges() == expected.n_merges());
