@@ -4,6 +4,7 @@
 #include "instar/cluster/detail/umap_device_layout.hpp"
 #include "instar/cluster/kmeans.hpp"
 #include "instar/cluster/knn.hpp"
+#include "instar/cluster/mini_batch_kmeans.hpp"
 #include "instar/cluster/pca.hpp"
 #include "instar/cluster/silhouette.hpp"
 
@@ -20,6 +21,8 @@ template tensor<std::int32_t, 1> kmeans_predict<float>(cuda_context&, in_view<fl
 template tensor<float, 2> kmeans_transform<float>(cuda_context&, in_view<float, 2>, in_view<float, 2>);
 template void kmeans_transform<float>(cuda_context&, out_view<float, 2>, in_view<float, 2>, in_view<float, 2>);
 template knn_result knn<float>(cuda_context&, in_view<float, 2>, in_view<float, 2>, knn_options);
+template class mini_batch_state<cuda_context, float>;
+template kmeans_result mini_batch_kmeans<float>(cuda_context&, in_view<float, 2>, const mini_batch_kmeans_options&);
 template pca_model pca<float>(cuda_context&, in_view<float, 2>, pca_options);
 template tensor<float, 2> pca_model::transform<float>(cuda_context&, in_view<float, 2>) const;
 template void pca_model::transform<float>(cuda_context&, out_view<float, 2>, in_view<float, 2>) const;

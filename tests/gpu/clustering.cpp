@@ -31,6 +31,16 @@ TEST_CASE("gpu kmeans_transform gives the CPU's distances") {
     cuda_context ctx;
     test::check_device_kmeans_transform(ctx, test::clouds(sized(5000), 77, 30, 0.3f, 15), 300);
 }
+TEST_CASE("gpu mini_batch_kmeans equals the CPU's, and gives the same bits on every run") {
+    cuda_context ctx;
+    test::check_device_mini_batch(ctx, test::clouds(sized(20'000), 50, 40, 0.05f, 16),
+                                  {.n_clusters = 40, .max_iter = 2, .batch_size = 1000, .init_size = 128});
+    const test::device_rows x(ctx, test::clouds(sized(300'000), 64, 500, 0.2f, 17));
+    const auto a = cluster::mini_batch_kmeans(ctx, x.view(), {.n_clusters = 500, .max_iter = 1}),
+               b = cluster::mini_batch_kmeans(ctx, x.view(), {.n_clusters = 500, .max_iter = 1});
+    CHECK(test::same_bits(a.labels.view(), b.labels.view()));
+    CHECK(test::same_bits(a.centers.view(), b.centers.view()));
+}
 TEST_CASE("gpu kmeans gives the same bits on every run, and more clusters less inertia") {
     cuda_context ctx;
     const test::device_rows x(ctx, test::clouds(sized(100'000), 128, 1000, 0.2f, 5));

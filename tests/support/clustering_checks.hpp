@@ -20,6 +20,7 @@
 #include "instar/cluster/agglomerative.hpp"
 #include "instar/cluster/kmeans.hpp"
 #include "instar/cluster/knn.hpp"
+#include "instar/cluster/mini_batch_kmeans.hpp"
 #include "instar/cluster/pca.hpp"
 #include "instar/cluster/silhouette.hpp"
 #include "instar/core/cpu_context.hpp"
@@ -137,6 +138,19 @@ inline void check_device_kmeans_from_rows(cuda_context& ctx, tensor_view<const f
     const device_rows centers(ctx, found.centers);
     CHECK(same_bits(cluster::kmeans_predict(ctx, rows.view(), centers.view()).view(),
                     cluster::kmeans_predict(cpu, x, found.centers.view()).view()));
+}
+
+/// init_size: at most 128 rows, up to where both devices draw the same starts.
+inline void check_device_mini_batch(cuda_context& ctx, tensor_view<const float, 2> x,
+                                    const cluster::mini_batch_kmeans_options& options) {
+    CAPTURE(x.extent(0));
+    CAPTURE(options.n_clusters);
+    CAPTURE(options.batch_size);
+    CAPTURE(options.seed);
+    cpu_context cpu;
+    const device_rows rows(ctx, x, x.extent(1) + 5);
+    check_same_clusters(cluster::mini_batch_kmeans(ctx, rows.view(), options),
+                        cluster::mini_batch_kmeans(cpu, x, options));
 }
 
 /// Distances to the first k rows of x: the CPU's, but for the last bit, on the host and into rows with gaps between them.
