@@ -21,6 +21,7 @@
 #include "instar/cluster/kmeans.hpp"
 #include "instar/cluster/knn.hpp"
 #include "instar/cluster/mini_batch_kmeans.hpp"
+#include "instar/cluster/nn_descent.hpp"
 #include "instar/cluster/pca.hpp"
 #include "instar/cluster/silhouette.hpp"
 #include "instar/core/cpu_context.hpp"
@@ -101,6 +102,44 @@ inline void check_device_knn(cuda_context& ctx, index_t n_queries, index_t n_ref
         check_device_knn(ctx, q, r, {.k = k, .metric = metric});
         if (k < n_references) check_device_knn(ctx, r, r, {.k = k, .metric = metric, .exclude_self = k % 2 == 1});
     }
+}
+
+/// Share of the expected neighbours that were found.
+inline double recall(const cluster::knn_result& found, const cluster::knn_result& expected) {
+    index_t hits = 0;
+    const index_t n = expected.index.extent(0), k = expected.index.extent(1);
+    for (index_t i = 0; i < n; ++i) {
+        for (index_t j = 0; j < k; ++j)
+            hits += std::count(&found.index(i, 0), &found.index(i, 0) + k, expected.index(i, j)) > 0 ? 1 : 0;
+    }
+    return static_cast<double>(hits) / static_cast<double>(n * k);
+}
+
+/// All but `few` of the CPU's neighbours (a share), in order, with knn's distances; the exact ones to at least `least`.
+inline void check_device_nn_descent(cuda_context& ctx, tensor_view<const float, 2> x,
+                                    const cluster::nn_descent_options& options, double few, double least) {
+    CAPTURE(x.extent(0));
+    CAPTURE(x.extent(1));
+    CAPTURE(options.k);
+    CAPTURE(static_cast<int>(options.metric));
+    cpu_context cpu;
+    const device_rows rows(ctx, x, x.extent(1) + 3);
+    const auto found = cluster::nn_descent(ctx, rows.view(), options), on_cpu = cluster::nn_descent(cpu, x, options);
+    const auto exact = cluster::knn(cpu, x, x, {.k = options.k, .metric = options.metric});
+    CHECK(recall(found, on_cpu) >= 1.0 - few);
+    CHECK(recall(found, exact) >= least);
+    index_t n_off = 0, n_unordered = 0;
+    for (index_t i = 0; i < x.extent(0); ++i) {
+        if (options.k < x.extent(0)) CHECK(found.index(i, 0) == i);
+        for (index_t j = 0, e = 0; j < options.k; ++j) {
+            n_unordered += j > 0 && !(found.distance(i, j - 1) <= found.distance(i, j)) ? 1 : 0;
+            while (e < options.k && exact.index(i, e) != found.index(i, j)) ++e;
+            if (e == options.k) e = 0;
+            else n_off += !(std::fabs(found.distance(i, j) - exact.distance(i, e)) <= 1.2e-7f * exact.distance(i, e) + 1e-12f) ? 1 : 0;
+        }
+    }
+    CHECK(n_unordered == 0);
+    CHECK(n_off == 0);
 }
 
 /// The same clusters by the same path; sums in float and double round apart.
