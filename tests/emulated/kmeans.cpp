@@ -171,11 +171,13 @@ TEST_CASE("kmeans_transform on the emulated device: nothing to do, the same bits
     cpu_context cpu;
     const auto x = test::clouds(80, 6, 5, 0.3f, 5);
     std::vector<tensor<float, 2>> each;
-    test::for_each_order([&](cuda_context& c, int) { each.push_back(cluster::kmeans_transform(c, x, x.view().rows(0, 9))); });
+    test::for_each_order(
+        [&](cuda_context& c, int) { each.push_back(cluster::kmeans_transform(c, x, x.view().rows(0, 9))); });
     CHECK(test::same_bits(each[0].view(), each[1].view()));
     CHECK(cluster::kmeans_transform(ctx, x.view().rows(0, 0), x).size() == 0);
     CHECK(cluster::kmeans_transform(ctx, x, x.view().rows(0, 0)).extent(0) == 80);
-    for (const float v : cluster::kmeans_transform(ctx, tensor<float, 2>({3, 0}), tensor<float, 2>({2, 0}))) CHECK(v == 0.0f);
+    for (const float v : cluster::kmeans_transform(ctx, tensor<float, 2>({3, 0}), tensor<float, 2>({2, 0})))
+        CHECK(v == 0.0f);
     const tensor<float, 2> wide({2, 7});
     const std::string text = test::error_text<shape_error>([&] { (void)cluster::kmeans_transform(ctx, x, wide); });
     CHECK(text == "kmeans_transform: centers have shape [2, 7], expected [k, 6]");

@@ -120,7 +120,8 @@ TEST_CASE("umap on the emulated device takes neighbours by descent where it is t
     cuda_context ctx;
     cpu_context cpu;
     const auto x = test::clouds(150, 5, 6, 0.4f, 5);
-    const cluster::umap_options o{.n_components = 2, .n_neighbors = 7, .neighbors = cluster::umap_neighbors::descent, .n_epochs = 1, .seed = 2};
+    const cluster::umap_options o{
+        .n_components = 2, .n_neighbors = 7, .neighbors = cluster::umap_neighbors::descent, .n_epochs = 1, .seed = 2};
     const auto found = cluster::umap(ctx, cpu, x, o),
                by_hand = cluster::umap(cpu, x, cluster::nn_descent(ctx, x, {.k = 7, .seed = 2}), o);
     CHECK(found.n_edges == by_hand.n_edges);

@@ -25,8 +25,10 @@ TEST_CASE("gpu nn_descent finds the CPU's neighbours, and gives the same bits on
     cuda_context ctx;
     using metric = cluster::knn_metric;
     for (const auto m : {metric::euclidean, metric::cosine})
-        test::check_device_nn_descent(ctx, test::clouds(sized(20'000), 40, 200, 0.3f, 18), {.k = 15, .metric = m}, 0.005, 0.95);
-    test::check_device_nn_descent(ctx, test::clouds(sized(5000), 300, 50, 0.3f, 19), {.k = 100, .max_candidates = 90}, 0.005, 0.98);
+        test::check_device_nn_descent(ctx, test::clouds(sized(20'000), 40, 200, 0.3f, 18), {.k = 15, .metric = m},
+                                      0.005, 0.95);
+    test::check_device_nn_descent(ctx, test::clouds(sized(5000), 300, 50, 0.3f, 19), {.k = 100, .max_candidates = 90},
+                                  0.005, 0.98);
     const test::device_rows x(ctx, test::clouds(sized(100'000), 64, 1000, 0.3f, 20));
     const auto a = cluster::nn_descent(ctx, x.view(), {.k = 15}), b = cluster::nn_descent(ctx, x.view(), {.k = 15});
     CHECK(test::same_bits(a.index.view(), b.index.view()));

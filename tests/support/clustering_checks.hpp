@@ -135,7 +135,11 @@ inline void check_device_nn_descent(cuda_context& ctx, tensor_view<const float, 
             n_unordered += j > 0 && !(found.distance(i, j - 1) <= found.distance(i, j)) ? 1 : 0;
             while (e < options.k && exact.index(i, e) != found.index(i, j)) ++e;
             if (e == options.k) e = 0;
-            else n_off += !(std::fabs(found.distance(i, j) - exact.distance(i, e)) <= 1.2e-7f * exact.distance(i, e) + 1e-12f) ? 1 : 0;
+            else
+                n_off +=
+                    !(std::fabs(found.distance(i, j) - exact.distance(i, e)) <= 1.2e-7f * exact.distance(i, e) + 1e-12f)
+                        ? 1
+                        : 0;
         }
     }
     CHECK(n_unordered == 0);

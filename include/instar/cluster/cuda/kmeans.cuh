@@ -144,9 +144,9 @@ void kmeans_transform(cuda_context& ctx, out_view<T, 2> y, in_view<T, 2> x, in_v
         const index_t k = std::min(k_most, centers.extent(0) - c);
         const tensor_view<T, 2> part(y.data() + c * y.stride(1), {y.extent(0), k}, {y.stride(0), y.stride(1)});
         cuda::launch(ctx, op, cuda::kmeans_transform_kernel<T>,
-               {cuda::blocks_for(x.extent(0), cuda::k_far_edge), cuda::blocks_for(k, cuda::k_far_edge)},
-               {cuda::k_tile_threads}, 2 * instar::cuda::shared_bytes<double>(cuda::k_far_stage), part, x,
-               centers.rows(c, c + k));
+                     {cuda::blocks_for(x.extent(0), cuda::k_far_edge), cuda::blocks_for(k, cuda::k_far_edge)},
+                     {cuda::k_tile_threads}, 2 * instar::cuda::shared_bytes<double>(cuda::k_far_stage), part, x,
+                     centers.rows(c, c + k));
     }
 }
 

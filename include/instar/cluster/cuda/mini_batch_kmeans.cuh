@@ -100,7 +100,8 @@ struct mini_batch_learner {
             } else {
                 const std::vector<index_t> rows = detail::first_of_shuffle(n, k, own);
                 const std::vector<std::int32_t> names(rows.begin(), rows.end());
-                ctx.upload(tensor_view<std::int32_t, 1>(now, {k}), tensor_view<const std::int32_t, 1>(names.data(), {k}));
+                ctx.upload(tensor_view<std::int32_t, 1>(now, {k}),
+                           tensor_view<const std::int32_t, 1>(names.data(), {k}));
             }
             start_from_rows(now);
             const double inertia = assign(labels.data(), points.rows());
@@ -152,8 +153,8 @@ struct mini_batch_learner {
         }
         const auto n = static_cast<index_t>(moves.size());
         const uploaded<index_t> there(ctx, k_op, flat);
-        launch(ctx, k_op, mini_batch_restart_kernel<index_t>, grid_of_rows(n), {k_row_threads}, 0,
-               centers, rows, there.data(), n);
+        launch(ctx, k_op, mini_batch_restart_kernel<index_t>, grid_of_rows(n), {k_row_threads}, 0, centers, rows,
+               there.data(), n);
         ctx.upload(tensor_view<double, 1>(numbers.data(), {k}), tensor_view<const double, 1>(count.each.data(), {k}));
     }
 

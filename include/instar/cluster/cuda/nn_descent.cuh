@@ -48,7 +48,8 @@ __device__ __forceinline__ int nn_mark(const nn_key* list, index_t k, index_t r)
 }
 /// A pair's random priority, and the other row.
 __device__ __forceinline__ nn_key candidate_key(const philox& rng, index_t i, index_t other) {
-    const auto low = static_cast<std::uint64_t>(i < other ? i : other), high = static_cast<std::uint64_t>(i < other ? other : i);
+    const auto low = static_cast<std::uint64_t>(i < other ? i : other),
+               high = static_cast<std::uint64_t>(i < other ? other : i);
     return static_cast<nn_key>(rng.bits(low << 32 | high)) << 32 | static_cast<nn_key>(other);
 }
 
@@ -200,7 +201,8 @@ __global__ void nn_results_kernel(tensor_view<std::int32_t, 2> index, tensor_vie
     for (index_t j = lane_id(); j < k; j += k_warp_size) {
         const std::int32_t row = nn_row(list[j]);
         index_t before = 0;
-        for (index_t l = 0; l < k; ++l) before += all[l] < all[j] || (all[l] == all[j] && nn_row(list[l]) < row) ? 1 : 0;
+        for (index_t l = 0; l < k; ++l)
+            before += all[l] < all[j] || (all[l] == all[j] && nn_row(list[l]) < row) ? 1 : 0;
         if (before + 1 >= k) continue;  // one more than the caller gets
         index(i, before + 1) = row;
         distance(i, before + 1) = static_cast<float>(all[j]);
@@ -245,7 +247,8 @@ knn_result nn_descent(cuda_context& ctx, const tensor_view<const T, 2>& x, const
         const nn_tree_shape shape(n, plan.leaf_size);
         const uploaded<index_t> starts(ctx, op, shape.leaves);
         const index_t n_leaves = static_cast<index_t>(shape.leaves.size()) - 1,
-                      at_once = std::clamp<index_t>(bytes / (12 * n), 1, std::min<index_t>(plan.n_trees, 65'535));  // of a grid
+                      at_once = std::clamp<index_t>(bytes / (12 * n), 1,
+                                                    std::min<index_t>(plan.n_trees, 65'535));  // of a grid
         const nn_trees trees(ctx, op, rows, shape, at_once);
         for (index_t t = 0; t < plan.n_trees; t += at_once) {
             const index_t these = std::min(at_once, plan.n_trees - t);

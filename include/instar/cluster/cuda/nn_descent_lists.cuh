@@ -79,9 +79,9 @@ __device__ void insert_keys(List list, index_t room, bool has, nn_key key) {
 /// Rows to be compared: each fresh one of an item with the item's other fresh ones and with its old ones. Device memory.
 struct nn_items {
     const std::int32_t* fresh;
-    const std::int32_t* old;        ///< room_old apart
-    const index_t* start;           ///< [n + 1] places in `fresh`, and there are no old ones; or null: room_fresh apart
-    const std::int32_t* n_fresh;    ///< without start
+    const std::int32_t* old;      ///< room_old apart
+    const index_t* start;         ///< [n + 1] places in `fresh`, and there are no old ones; or null: room_fresh apart
+    const std::int32_t* n_fresh;  ///< without start
     const std::int32_t* n_old;
     index_t n, room_fresh, room_old;
 
@@ -109,7 +109,9 @@ struct nn_chunk {
         const index_t f = items.room_fresh, o = items.room_old;
         return distance + i * f * (f + 2 * o) + (p < m ? p * (f + o) : f * (f + o) + (p - m) * f);
     }
-    __device__ bool has_pairs(index_t i) const { return items.count_fresh(first + i) > 0 && items.count(first + i) > 1; }
+    __device__ bool has_pairs(index_t i) const {
+        return items.count_fresh(first + i) > 0 && items.count(first + i) > 1;
+    }
 };
 
 inline constexpr int k_join_edge = 64;  ///< names of a tile's side; a thread has 4 × 4 of its products
@@ -140,8 +142,7 @@ __device__ __forceinline__ void read_four(float (&to)[k_join_each], shared_array
 
 /// A block an item.
 template <class A>
-__global__ void __launch_bounds__(k_tile_threads)
-    nn_join_kernel(nn_chunk chunk, padded_rows rows, const A* squares) {
+__global__ void __launch_bounds__(k_tile_threads) nn_join_kernel(nn_chunk chunk, padded_rows rows, const A* squares) {
     INSTAR_SHARED_ARRAY(float, left, k_join_floats);
     INSTAR_SHARED_ARRAY(float, right, k_join_floats);
     const nn_items& items = chunk.items;
@@ -249,8 +250,8 @@ public:
         const scratch<float> distance(ctx, at_once * each, op_);
         const scratch<std::int32_t> next(ctx, at_once * names, op_);
         for (index_t first = 0; first < items.n; first += at_once) {
-            const nn_chunk chunk{items, first, std::min(at_once, items.n - first), distance.data(), next.data(),
-                                 head_.data()};
+            const nn_chunk chunk{items,           first,       std::min(at_once, items.n - first),
+                                 distance.data(), next.data(), head_.data()};
             launch(ctx, op_, nn_join_kernel<float>, {blocks_for(chunk.n, 1)}, {k_tile_threads}, 0, chunk, rows_,
                    squares_);
             launch(ctx, op_, nn_merge_kernel<unsigned long long>, grid_of_rows(chunk.n * names), {k_row_threads}, 0,

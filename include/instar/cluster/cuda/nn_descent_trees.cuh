@@ -57,11 +57,11 @@ struct nn_tree_shape {
 /// Nodes of a level of all trees. Device memory.
 struct nn_tree_level {
     const index_t *first, *last;
-    index_t n_nodes, n;      ///< nodes, and rows, of a tree
-    std::int32_t* rows;      ///< [tree][n]
-    std::int32_t* moved;     ///< [tree][n] room to move rows through
-    std::int32_t* ends;      ///< [tree][n_nodes][2] rows that a node's line goes through
-    float* place;            ///< [tree][n] along it
+    index_t n_nodes, n;   ///< nodes, and rows, of a tree
+    std::int32_t* rows;   ///< [tree][n]
+    std::int32_t* moved;  ///< [tree][n] room to move rows through
+    std::int32_t* ends;   ///< [tree][n_nodes][2] rows that a node's line goes through
+    float* place;         ///< [tree][n] along it
 };
 
 template <class I>
@@ -102,8 +102,7 @@ __global__ void nn_place_kernel(nn_tree_level l, padded_rows x) {
     }
     if (node == l.n_nodes || l.first[node] > i) return;  // in a leaf already
     const std::int32_t* const ends = l.ends + (block_y() * l.n_nodes + node) * 2;
-    const float *const a = x.row(ends[0]), *const b = x.row(ends[1]),
-                *const r = x.row(l.rows[block_y() * l.n + i]);
+    const float *const a = x.row(ends[0]), *const b = x.row(ends[1]), *const r = x.row(l.rows[block_y() * l.n + i]);
     A sum{};
     for (index_t c = 0; c < x.stride; c += 4) {
         float u[4], v[4], y[4];
@@ -210,7 +209,7 @@ public:
             const auto n_nodes = static_cast<index_t>(level.first.size());
             const uploaded<index_t> first(ctx, op_, level.first), last(ctx, op_, level.last);
             const scratch<std::int32_t> ends(ctx, n * n_nodes * 2, op_);
-            const nn_tree_level l{first.data(),  last.data(), n_nodes,      x_.n,
+            const nn_tree_level l{first.data(), last.data(),   n_nodes,     x_.n,
                                   rows_.data(), moved_.data(), ends.data(), place_.data()};
             launch(ctx, op_, nn_ends_kernel<index_t>, {blocks_for(n_nodes, 256), trees}, {256}, 0, l, rng, first_tree,
                    static_cast<index_t>(depth));
