@@ -193,7 +193,6 @@ public:
         : op_(op),
           x_(x),
           shape_(shape),
-          n_trees_(n_trees),
           rows_(ctx, n_trees * x.n, op),
           moved_(ctx, n_trees * x.n, op),
           place_(ctx, n_trees * x.n, op) {}
@@ -222,7 +221,6 @@ private:
     const char* op_;
     padded_rows x_;
     const nn_tree_shape& shape_;
-    index_t n_trees_;
     scratch<std::int32_t> rows_, moved_;
     scratch<float> place_;
 };
