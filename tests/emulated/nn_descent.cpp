@@ -2,6 +2,9 @@
 // leaf for leaf; edges and errors.
 
 #include <limits>
+#include <map>
+#include <utility>
+#include <vector>
 
 #include "instar/cluster/nn_descent.hpp"
 #include "support/clustering_checks.hpp"
@@ -75,6 +78,75 @@ TEST_CASE("nn_descent on the emulated device: trees are the CPU's, leaf for leaf
             CHECK(shape.leaves == leaves.start);
             CHECK(std::equal(leaves.rows.begin(), leaves.rows.end(), trees.rows(t)));
         }
+    }
+}
+
+TEST_CASE(
+    "nn_descent on the emulated device: candidates are those of either direction, new ones apart, as plain loops "
+    "choose them") {
+    constexpr index_t n = 60, k = 5;
+    const philox draws{.seed = 4}, rng{.seed = 8};
+    std::vector<cluster::cuda::nn_key> lists;
+    for (index_t i = 0; i < n; ++i) {
+        // k others, all residues apart; row 7 has none, row 9 is everyone's.
+        for (index_t j = 0; j < k; ++j) {
+            const auto at = static_cast<std::uint64_t>(i * k + j);
+            auto r = static_cast<std::int32_t>(draws.below(at, n / k) * k + j);
+            if (j == 4) r = i == 9 ? 14 : 9;
+            if (r == i) r = static_cast<std::int32_t>((r + k) % n);
+            const auto key = cluster::cuda::make_nn_key(static_cast<float>(j), r) & ~cluster::cuda::k_nn_came;
+            lists.push_back(i == 7                           ? cluster::cuda::k_nn_none
+                            : draws.bits(1000 + at) % 2 == 0 ? key
+                                                             : key & ~cluster::cuda::k_nn_new);
+        }
+    }
+    const auto is_new = [](cluster::cuda::nn_key e) { return (e & cluster::cuda::k_nn_new) != 0; };
+    for (const index_t most : {3, 40}) {
+        std::vector<std::vector<std::int32_t>> fresh(n), old(n);
+        for (index_t i = 0; i < n; ++i) {
+            std::map<std::int32_t, bool> others;  // whether it is new in either direction
+            for (index_t from = 0; from < n; ++from) {
+                for (index_t j = 0; j < k; ++j) {
+                    const auto e = lists[static_cast<std::size_t>(from * k + j)];
+                    if (e == cluster::cuda::k_nn_none) continue;
+                    const auto to = cluster::cuda::nn_row(e);
+                    if (from == i) others[to] = others[to] || is_new(e);
+                    if (to == i)
+                        others[static_cast<std::int32_t>(from)] = others[static_cast<std::int32_t>(from)] || is_new(e);
+                }
+            }
+            std::map<std::pair<std::uint32_t, std::int32_t>, bool> by_priority;
+            for (const auto& [other, fresh_one] : others) {
+                const auto low = static_cast<std::uint64_t>(std::min<index_t>(i, other)),
+                           high = static_cast<std::uint64_t>(std::max<index_t>(i, other));
+                by_priority[{rng.bits(low << 32 | high), other}] = fresh_one;
+            }
+            for (const auto& [key, fresh_one] : by_priority) {
+                auto& list = fresh_one ? fresh[static_cast<std::size_t>(i)] : old[static_cast<std::size_t>(i)];
+                if (static_cast<index_t>(list.size()) < most) list.push_back(key.second);
+            }
+        }
+        test::for_each_order([&](cuda_context& ctx, int) {
+            auto found = lists;
+            const cluster::cuda::nn_candidate_memory memory(ctx, "test", n, k, most);
+            for (int again = 0; again < 2; ++again) {  // counts have fallen to 0
+                found = lists;
+                const auto items = memory.gather(ctx, found.data(), rng);
+                for (index_t i = 0; i < n; ++i) {
+                    const auto &f = fresh[static_cast<std::size_t>(i)], &o = old[static_cast<std::size_t>(i)];
+                    REQUIRE(items.n_fresh[i] == static_cast<std::int32_t>(f.size()));
+                    REQUIRE(items.n_old[i] == static_cast<std::int32_t>(o.size()));
+                    CHECK(std::equal(f.begin(), f.end(), items.fresh + i * most));
+                    CHECK(std::equal(o.begin(), o.end(), items.old + i * most));
+                    for (index_t j = 0; j < k && i != 7; ++j) {
+                        const auto before = lists[static_cast<std::size_t>(i * k + j)],
+                                   after = found[static_cast<std::size_t>(i * k + j)];
+                        const bool chosen = std::count(f.begin(), f.end(), cluster::cuda::nn_row(before)) > 0;
+                        CHECK(is_new(after) == (is_new(before) && !chosen));
+                    }
+                }
+            }
+        });
     }
 }
 
