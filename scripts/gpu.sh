@@ -48,7 +48,7 @@ declare -A works=(
     [channels_last]='^channels_last' [clip]='^clip_' [conv2d]='^conv2d_' [cross_entropy]='^cross_entropy' [dropout]='^(residual_)?dropout_'
     [elementwise]='^(fill|copy|add|scale|relu_backward)[_/]' [embedding]='^embedding_' [focal_loss]='^focal_loss' [gelu]='^gelu_' [gemm]='^gemm'
     [info_nce]='^info_nce_' [kmeans]='^kmeans' [kmer]='^kmer_' [knn]='^knn' [l2_normalize]='^l2_normalize_' [layer_norm]='^layer_norm_' [linear]='^linear_'
-    [max_pool2d]='^max_pool2d_' [patch_embedding]='^(extract_patches|prepend_class_token)' [pooling]='^sequence_pool_' [resnet]='^resnet_' [sgd]='^sgd_'
+    [max_pool2d]='^max_pool2d_' [mini_batch_kmeans]='' [nn_descent]='' [patch_embedding]='^(extract_patches|prepend_class_token)' [pooling]='^sequence_pool_' [resnet]='^resnet_' [sgd]='^sgd_'
     [silhouette]='^silhouette' [siglip]='^siglip_' [softmax]='^softmax_' [sup_con]='^sup_con_' [vit]='^vit_'
 )
 # What is wanted most comes first: time may be short. The rest follows by name.

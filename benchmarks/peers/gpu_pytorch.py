@@ -507,6 +507,22 @@ def kmeans_lloyd(n, d, k):
     return build
 
 
+def kmeans_transform(n, d, k):
+    """Distances of all points to the first k, in double as instar's, rounded to float; from differences and from products."""
+
+    def build(s):
+        points, width, clusters = s.size(n, 150), s.size(d, 9), s.size(k, 70)
+        x = clouds(s, points, width, clusters)
+
+        def run(mode):
+            return torch.cdist(x.double(), x[:clusters].double(), compute_mode=mode).float()
+
+        ways = {"differences": "donot_use_mm_for_euclid_dist", "products": "use_mm_for_euclid_dist"}
+        return Work({name: no_grad(lambda mode=mode: run(mode)) for name, mode in ways.items()}, flop=3.0 * points * clusters * width, samples=points)
+
+    return build
+
+
 def knn(n, d, k):
     """Products of blocks of queries with all references, the k smallest of each row; float alone, so near ties may change places."""
 
@@ -803,6 +819,7 @@ add("clip_step", "base16_b128", ALL, clip(128))
 add("clip_step", "base16_b256", BF16, clip(256))
 for n, d, k in [(100_000, 128, 1_000), (47_260, 50, 4_363)]:
     add("kmeans_lloyd", f"{n}/{d}/{k}", FP32, kmeans_lloyd(n, d, k))
+add("kmeans_transform", "100000/128/1000", FP32, kmeans_transform(100_000, 128, 1_000))
 for n, d, k in [(20_000, 768, 1), (20_000, 768, 30), (20_000, 128, 30)]:
     add("knn", f"{n}/{d}/{k}", FP32, knn(n, d, k))
 for n, d, k in [(10_000, 50, 500), (47_260, 50, 4_363)]:

@@ -30,7 +30,7 @@ SECTIONS = [
     ("Losses", "cross_entropy|focal_loss|info_nce_|siglip_|sup_con_|l2_normalize_"),
     ("Optimisers", "adamw_|sgd_|squared_norm"),
     ("Flat passes", "fill|copy|add|scale|relu_"),
-    ("Clustering", "kmeans|ward|average_cosine|knn|silhouette"),
+    ("Clustering", "kmeans|mini_batch|ward|average_cosine|knn|nn_|silhouette"),
     ("Tokenizing", "kmer_"),
 ]
 

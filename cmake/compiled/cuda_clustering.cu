@@ -4,6 +4,8 @@
 #include "instar/cluster/detail/umap_device_layout.hpp"
 #include "instar/cluster/kmeans.hpp"
 #include "instar/cluster/knn.hpp"
+#include "instar/cluster/mini_batch_kmeans.hpp"
+#include "instar/cluster/nn_descent.hpp"
 #include "instar/cluster/pca.hpp"
 #include "instar/cluster/silhouette.hpp"
 
@@ -17,7 +19,12 @@ template dendrogram agglomerative_precomputed<double>(cuda_context&, in_view<dou
 template kmeans_result kmeans<float>(cuda_context&, in_view<float, 2>, const kmeans_options&);
 template kmeans_result kmeans<float>(cuda_context&, in_view<float, 2>, in_view<float, 2>, kmeans_options);
 template tensor<std::int32_t, 1> kmeans_predict<float>(cuda_context&, in_view<float, 2>, in_view<float, 2>);
+template tensor<float, 2> kmeans_transform<float>(cuda_context&, in_view<float, 2>, in_view<float, 2>);
+template void kmeans_transform<float>(cuda_context&, out_view<float, 2>, in_view<float, 2>, in_view<float, 2>);
 template knn_result knn<float>(cuda_context&, in_view<float, 2>, in_view<float, 2>, knn_options);
+template class mini_batch_state<cuda_context, float>;
+template kmeans_result mini_batch_kmeans<float>(cuda_context&, in_view<float, 2>, const mini_batch_kmeans_options&);
+template knn_result nn_descent<float>(cuda_context&, in_view<float, 2>, const nn_descent_options&);
 template pca_model pca<float>(cuda_context&, in_view<float, 2>, pca_options);
 template tensor<float, 2> pca_model::transform<float>(cuda_context&, in_view<float, 2>) const;
 template void pca_model::transform<float>(cuda_context&, out_view<float, 2>, in_view<float, 2>) const;

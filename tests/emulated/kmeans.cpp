@@ -154,6 +154,45 @@ TEST_CASE("kmeans on the emulated device: duplicates, one point, as many cluster
     CHECK(cluster::kmeans_predict(ctx, tensor<float, 2>({0, 2}), start).size() == 0);
 }
 
+TEST_CASE("kmeans_transform on the emulated device gives the CPU's distances for every shape") {
+    cuda_context ctx;
+    test::check_device_kmeans_transform(ctx, test::clouds(1, 1, 1, 0.3f, 1), 1);
+    test::check_device_kmeans_transform(ctx, test::clouds(70, 9, 5, 0.3f, 2), 70);
+    test::check_device_kmeans_transform(ctx, test::clouds(131, 17, 5, 0.3f, 3), 65);
+    // Far from the origin, where products of floats would have lost what differences keep.
+    auto x = test::clouds(64, 5, 5, 1e-3f, 4);
+    for (float& v : x) v += 1000.0f;
+    test::check_device_kmeans_transform(ctx, x, 7);
+    CHECK(ctx.n_temporaries() == 0);
+}
+
+TEST_CASE("kmeans_transform on the emulated device: nothing to do, the same bits in every thread order, errors") {
+    cuda_context ctx;
+    cpu_context cpu;
+    const auto x = test::clouds(80, 6, 5, 0.3f, 5);
+    std::vector<tensor<float, 2>> each;
+    test::for_each_order(
+        [&](cuda_context& c, int) { each.push_back(cluster::kmeans_transform(c, x, x.view().rows(0, 9))); });
+    CHECK(test::same_bits(each[0].view(), each[1].view()));
+    CHECK(cluster::kmeans_transform(ctx, x.view().rows(0, 0), x).size() == 0);
+    CHECK(cluster::kmeans_transform(ctx, x, x.view().rows(0, 0)).extent(0) == 80);
+    for (const float v : cluster::kmeans_transform(ctx, tensor<float, 2>({3, 0}), tensor<float, 2>({2, 0})))
+        CHECK(v == 0.0f);
+    const tensor<float, 2> wide({2, 7});
+    const std::string text = test::error_text<shape_error>([&] { (void)cluster::kmeans_transform(ctx, x, wide); });
+    CHECK(text == "kmeans_transform: centers have shape [2, 7], expected [k, 6]");
+    CHECK(text == test::error_text<shape_error>([&] { (void)cluster::kmeans_transform(cpu, x, wide); }));
+    tensor<float, 2> y({80, 3});
+    CHECK(test::error_text<shape_error>([&] {
+              cluster::kmeans_transform(ctx, y.view(), x, x.view().rows(0, 2));
+          }).starts_with("kmeans_transform: y has shape [80, 3]"));
+    auto bad = x.clone();
+    bad(3, 2) = std::numeric_limits<float>::quiet_NaN();
+    const auto y_bad = cluster::kmeans_transform(ctx, bad, x);
+    CHECK(std::isnan(y_bad(3, 0)));
+    CHECK(!std::isnan(y_bad(2, 0)));
+}
+
 TEST_CASE("kmeans on the emulated device tells its progress, and stops when that throws") {
     cuda_context ctx;
     const auto x = test::clouds(60, 2, 9, 0.6f, 2);

@@ -21,11 +21,39 @@ TEST_CASE("gpu knn equals the CPU's") {
     test::check_device_knn(ctx, 100, sized(5000), 768, 300);
 }
 
+TEST_CASE("gpu nn_descent finds the CPU's neighbours, and gives the same bits on every run") {
+    cuda_context ctx;
+    using metric = cluster::knn_metric;
+    for (const auto m : {metric::euclidean, metric::cosine})
+        test::check_device_nn_descent(ctx, test::clouds(sized(20'000), 40, 200, 0.3f, 18), {.k = 15, .metric = m},
+                                      0.005, 0.95);
+    test::check_device_nn_descent(ctx, test::clouds(sized(5000), 300, 50, 0.3f, 19), {.k = 100, .max_candidates = 90},
+                                  0.005, 0.98);
+    const test::device_rows x(ctx, test::clouds(sized(100'000), 64, 1000, 0.3f, 20));
+    const auto a = cluster::nn_descent(ctx, x.view(), {.k = 15}), b = cluster::nn_descent(ctx, x.view(), {.k = 15});
+    CHECK(test::same_bits(a.index.view(), b.index.view()));
+    CHECK(test::same_bits(a.distance.view(), b.distance.view()));
+}
+
 TEST_CASE("gpu kmeans equals the CPU's") {
     cuda_context ctx;
     for (const std::uint64_t seed : {1u, 2u, 3u})
         test::check_device_kmeans(ctx, test::clouds(128, 9, 7, 0.6f, seed), {.n_clusters = 7, .seed = seed});
     test::check_device_kmeans_from_rows(ctx, test::clouds(sized(20'000), 50, 300, 0.1f, 4), 300);
+}
+TEST_CASE("gpu kmeans_transform gives the CPU's distances") {
+    cuda_context ctx;
+    test::check_device_kmeans_transform(ctx, test::clouds(sized(5000), 77, 30, 0.3f, 15), 300);
+}
+TEST_CASE("gpu mini_batch_kmeans equals the CPU's, and gives the same bits on every run") {
+    cuda_context ctx;
+    test::check_device_mini_batch(ctx, test::clouds(sized(20'000), 50, 40, 0.05f, 16),
+                                  {.n_clusters = 40, .max_iter = 2, .batch_size = 1000, .init_size = 128});
+    const test::device_rows x(ctx, test::clouds(sized(300'000), 64, 500, 0.2f, 17));
+    const auto a = cluster::mini_batch_kmeans(ctx, x.view(), {.n_clusters = 500, .max_iter = 1}),
+               b = cluster::mini_batch_kmeans(ctx, x.view(), {.n_clusters = 500, .max_iter = 1});
+    CHECK(test::same_bits(a.labels.view(), b.labels.view()));
+    CHECK(test::same_bits(a.centers.view(), b.centers.view()));
 }
 TEST_CASE("gpu kmeans gives the same bits on every run, and more clusters less inertia") {
     cuda_context ctx;

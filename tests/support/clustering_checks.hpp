@@ -20,6 +20,8 @@
 #include "instar/cluster/agglomerative.hpp"
 #include "instar/cluster/kmeans.hpp"
 #include "instar/cluster/knn.hpp"
+#include "instar/cluster/mini_batch_kmeans.hpp"
+#include "instar/cluster/nn_descent.hpp"
 #include "instar/cluster/pca.hpp"
 #include "instar/cluster/silhouette.hpp"
 #include "instar/core/cpu_context.hpp"
@@ -102,6 +104,48 @@ inline void check_device_knn(cuda_context& ctx, index_t n_queries, index_t n_ref
     }
 }
 
+/// Share of the expected neighbours that were found.
+inline double recall(const cluster::knn_result& found, const cluster::knn_result& expected) {
+    index_t hits = 0;
+    const index_t n = expected.index.extent(0), k = expected.index.extent(1);
+    for (index_t i = 0; i < n; ++i) {
+        for (index_t j = 0; j < k; ++j)
+            hits += std::count(&found.index(i, 0), &found.index(i, 0) + k, expected.index(i, j)) > 0 ? 1 : 0;
+    }
+    return static_cast<double>(hits) / static_cast<double>(n * k);
+}
+
+/// All but `few` of the CPU's neighbours (a share), in order, with knn's distances; the exact ones to at least `least`.
+inline void check_device_nn_descent(cuda_context& ctx, tensor_view<const float, 2> x,
+                                    const cluster::nn_descent_options& options, double few, double least) {
+    CAPTURE(x.extent(0));
+    CAPTURE(x.extent(1));
+    CAPTURE(options.k);
+    CAPTURE(static_cast<int>(options.metric));
+    cpu_context cpu;
+    const device_rows rows(ctx, x, x.extent(1) + 3);
+    const auto found = cluster::nn_descent(ctx, rows.view(), options), on_cpu = cluster::nn_descent(cpu, x, options);
+    const auto exact = cluster::knn(cpu, x, x, {.k = options.k, .metric = options.metric});
+    CHECK(recall(found, on_cpu) >= 1.0 - few);
+    CHECK(recall(found, exact) >= least);
+    index_t n_off = 0, n_unordered = 0;
+    for (index_t i = 0; i < x.extent(0); ++i) {
+        if (options.k < x.extent(0)) CHECK(found.index(i, 0) == i);
+        for (index_t j = 0, e = 0; j < options.k; ++j) {
+            n_unordered += j > 0 && !(found.distance(i, j - 1) <= found.distance(i, j)) ? 1 : 0;
+            while (e < options.k && exact.index(i, e) != found.index(i, j)) ++e;
+            if (e == options.k) e = 0;
+            else
+                n_off +=
+                    !(std::fabs(found.distance(i, j) - exact.distance(i, e)) <= 1.2e-7f * exact.distance(i, e) + 1e-12f)
+                        ? 1
+                        : 0;
+        }
+    }
+    CHECK(n_unordered == 0);
+    CHECK(n_off == 0);
+}
+
 /// The same clusters by the same path; sums in float and double round apart.
 inline void check_same_clusters(const cluster::kmeans_result& found, const cluster::kmeans_result& expected) {
     CHECK(same_bits(found.labels.view(), expected.labels.view()));
@@ -137,6 +181,43 @@ inline void check_device_kmeans_from_rows(cuda_context& ctx, tensor_view<const f
     const device_rows centers(ctx, found.centers);
     CHECK(same_bits(cluster::kmeans_predict(ctx, rows.view(), centers.view()).view(),
                     cluster::kmeans_predict(cpu, x, found.centers.view()).view()));
+}
+
+/// init_size: at most 128 rows, up to where both devices draw the same starts.
+inline void check_device_mini_batch(cuda_context& ctx, tensor_view<const float, 2> x,
+                                    const cluster::mini_batch_kmeans_options& options) {
+    CAPTURE(x.extent(0));
+    CAPTURE(options.n_clusters);
+    CAPTURE(options.batch_size);
+    CAPTURE(options.seed);
+    cpu_context cpu;
+    const device_rows rows(ctx, x, x.extent(1) + 5);
+    check_same_clusters(cluster::mini_batch_kmeans(ctx, rows.view(), options),
+                        cluster::mini_batch_kmeans(cpu, x, options));
+}
+
+/// Distances to the first k rows of x: the CPU's, but for the last bit, on the host and into rows with gaps between them.
+inline void check_device_kmeans_transform(cuda_context& ctx, tensor_view<const float, 2> x, index_t k) {
+    CAPTURE(x.extent(0));
+    CAPTURE(x.extent(1));
+    CAPTURE(k);
+    cpu_context cpu;
+    const device_rows rows(ctx, x, x.extent(1) + 3), centers(ctx, x.rows(0, k));
+    const auto expected = cluster::kmeans_transform(cpu, x, x.rows(0, k)),
+               found = cluster::kmeans_transform(ctx, rows.view(), centers.view());
+    tensor<float, 2, device_memory> there({x.extent(0), k + 2});
+    const tensor_view<float, 2> part(there.data(), {x.extent(0), k}, {k + 2, 1});
+    cluster::kmeans_transform(ctx, part, rows.view(), centers.view());
+    tensor<float, 2> here({x.extent(0), k});
+    ctx.download(here.view(), tensor_view<const float, 2>(part));
+    CHECK(same_bits(here.view(), found.view()));
+    REQUIRE(found.extent(0) == x.extent(0));
+    REQUIRE(found.extent(1) == k);
+    index_t n_off = 0;
+    for (index_t i = 0; i < expected.size(); ++i)
+        n_off += !(std::fabs(found.data()[i] - expected.data()[i]) <= 1.2e-7f * expected.data()[i]);
+    CHECK(n_off == 0);
+    for (index_t c = 0; c < k; ++c) CHECK(found(c, c) == 0.0f);
 }
 
 /// The same merges, and the same labels.

@@ -84,6 +84,10 @@ inline void check_kmeans_centers(const char* op, tensor_view<const float, 2> x, 
     instar::detail::check_unit_stride(op, "centers", centers);
 }
 
+inline void check_kmeans_transform(tensor_view<const float, 2> x, tensor_view<const float, 2> centers) {
+    if (centers.extent(1) != x.extent(1)) throw shape_error("kmeans_transform: centers have shape " + shape_string(centers) + ", expected [k, " + std::to_string(x.extent(1)) + "]");
+}
+
 /// The centre on each feature's mean again.
 inline void add_kmeans_mean(tensor_view<float, 2> centers, const std::vector<double>& mean) {
     for (index_t c = 0; c < centers.extent(0); ++c) {
@@ -224,9 +228,10 @@ inline tensor<std::int32_t, 1> kmeans_predict(cpu_context& ctx, tensor_view<cons
     return labels;
 }
 
-/// Euclidean distances of each row to each centre, [n, k], in double from differences, rounded to float.
+/// Euclidean distances of each row to each centre, [n, k], in double from differences, rounded to float. Values that are not finite give
+/// what the sums make of them. Throws shape_error when centers and x differ in columns.
 inline tensor<float, 2> kmeans_transform(cpu_context& ctx, tensor_view<const float, 2> x, tensor_view<const float, 2> centers) {
-    if (centers.extent(1) != x.extent(1)) throw shape_error("kmeans_transform: centers have shape " + shape_string(centers) + ", expected [k, " + std::to_string(x.extent(1)) + "]");
+    detail::check_kmeans_transform(x, centers);
     tensor<float, 2> y({x.extent(0), centers.extent(0)});
     parallel_for(ctx, x.extent(0), 8, [&](index_t begin, index_t end) {
         for (index_t r = begin; r < end; ++r) {
@@ -268,6 +273,17 @@ kmeans_result kmeans(cuda_context& ctx, in_view<T, 2> x, in_view<T, 2> centers, 
 /// kmeans_predict of rows and centres in device memory; labels on the host.
 template <class T = float>
 tensor<std::int32_t, 1> kmeans_predict(cuda_context& ctx, in_view<T, 2> x, in_view<T, 2> centers);
+
+/// kmeans_transform of rows and centres in device memory: y, [n, k], on the host and complete on return, or in device memory, queued.
+///
+/// One sum in double a pair, over the features in their order, as on the CPU: its result but for a product and a sum that a device
+/// rounds once, which the rounding to float hides from nearly all. The same bits on every run.
+/// Cost: 3·n·k·d FLOP in double; n·k floats of memory for a result on the host, none for one on the device. Throws shape_error when
+/// centers and x differ in columns or y has another shape.
+template <class T = float>
+tensor<T, 2> kmeans_transform(cuda_context& ctx, in_view<T, 2> x, in_view<T, 2> centers);
+template <class T = float>
+void kmeans_transform(cuda_context& ctx, out_view<T, 2> y, in_view<T, 2> x, in_view<T, 2> centers);
 
 }  // namespace instar::cluster
 

@@ -10,6 +10,8 @@
 //     state.partial_fit(ctx, more_rows);
 //     auto labels = cluster::kmeans_predict(ctx, y, state.centers());
 //
+// On a GPU all of it reads the same: x and rows lie in device memory, results on the host (cuda/mini_batch_kmeans.cuh).
+//
 // Options have scikit-learn's names and meanings (MiniBatchKMeans). x is never copied: beside the result, memory is that of a batch, of
 // the starting sample and of the centres.
 
@@ -17,13 +19,25 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <memory>
 #include <numeric>
 #include <string>
 #include <vector>
 
+#include "instar/cluster/detail/mini_batch_schedule.hpp"
 #include "instar/cluster/kmeans.hpp"
 
+namespace instar {
+class cpu_context;
+class cuda_context;
+}  // namespace instar
+
 namespace instar::cluster {
+
+namespace cuda {
+template <class T>
+struct mini_batch_learner;
+}
 
 struct mini_batch_kmeans_options {
     index_t n_clusters = 8;
@@ -39,14 +53,22 @@ struct mini_batch_kmeans_options {
     std::function<void(index_t done, index_t total)> progress = {};  ///< after each batch; may throw to stop
 };
 
-/// Centres that learn batch by batch.
-class mini_batch_state {
+/// Centres that learn batch by batch, where the first argument says.
+template <class Context, class T = float>
+class mini_batch_state;
+template <class Context>
+mini_batch_state(Context&, tensor_view<const float, 2>, const mini_batch_kmeans_options&) -> mini_batch_state<Context, float>;
+
+#if !defined(__CUDACC__)
+
+template <>
+class mini_batch_state<cpu_context, float> {
 public:
     /// Starts from a sample: the best of n_init seedings by its inertia there. Throws as mini_batch_kmeans does.
     mini_batch_state(cpu_context& ctx, tensor_view<const float, 2> sample, const mini_batch_kmeans_options& options)
-        : options_(options), k_(options.n_clusters), d_(sample.extent(1)), centers_({options.n_clusters < 1 ? 0 : options.n_clusters, sample.extent(1)}), mean_(static_cast<std::size_t>(sample.extent(1)), 0.0),
-          count_(static_cast<std::size_t>(options.n_clusters < 1 ? 0 : options.n_clusters), 0.0), rng_{options.seed, 0x6d62} {
-        check("sample", sample, options);
+        : k_(options.n_clusters), d_(sample.extent(1)), centers_({options.n_clusters < 1 ? 0 : options.n_clusters, sample.extent(1)}), mean_(static_cast<std::size_t>(sample.extent(1)), 0.0),
+          count_(options.n_clusters < 1 ? 0 : options.n_clusters, options.reassignment_ratio, detail::mini_batch_state_rng(options.seed)) {
+        detail::check_mini_batch("sample", sample, options);
         detail::check_kmeans_values(ctx, "mini_batch_kmeans", "sample", sample);
         const index_t n = sample.extent(0);
         for (index_t r = 0; r < n; ++r) {
@@ -58,18 +80,12 @@ public:
         std::vector<std::int32_t> labels(static_cast<std::size_t>(n));
         double lowest = std::numeric_limits<double>::infinity();
         for (index_t run = 0; run < options.n_init; ++run) {
-            const philox own = rng_.fork(static_cast<std::uint64_t>(run));
+            const philox own = detail::mini_batch_state_rng(options.seed).fork(static_cast<std::uint64_t>(run));
             std::vector<index_t> chosen;
             if (options.init == kmeans_init::kmeans_plus_plus && k_ > 1) {
                 chosen = detail::kmeans_seeding(ctx, points).choose(ctx, k_, own);
             } else {
-                // The first k of a shuffle.
-                std::vector<index_t> all(static_cast<std::size_t>(n));
-                std::iota(all.begin(), all.end(), index_t{0});
-                for (index_t c = 0; c < k_; ++c) {
-                    std::swap(all[static_cast<std::size_t>(c)], all[static_cast<std::size_t>(c) + own.below(static_cast<std::uint64_t>(c), static_cast<std::uint32_t>(n - c))]);
-                    chosen.push_back(all[static_cast<std::size_t>(c)]);
-                }
+                chosen = detail::first_of_shuffle(n, k_, own);
             }
             // From the sample itself: `points` may have been rounded about another mean.
             for (index_t c = 0; c < k_; ++c) std::copy_n(&rows(points.original(chosen[static_cast<std::size_t>(c)]), 0), d_, &centers_(c, 0));
@@ -85,8 +101,7 @@ public:
     /// One step: every row of the batch to its nearest centre, every centre to the mean of all rows it was ever given (Sculley 2010: a step
     /// of 1/count towards each). Returns the batch's inertia before the step; `shift`, if given, Σ ‖move of a centre‖².
     double partial_fit(cpu_context& ctx, tensor_view<const float, 2> batch, double* shift = nullptr) {
-        if (batch.extent(1) != d_) throw shape_error("mini_batch_kmeans: the batch has " + std::to_string(batch.extent(1)) + " columns, expected " + std::to_string(d_));
-        instar::detail::check_unit_stride("mini_batch_kmeans", "batch", batch);
+        detail::check_mini_batch_columns(batch, d_);
         detail::check_kmeans_values(ctx, "mini_batch_kmeans", "batch", batch);
         return step(ctx, batch, shift);
     }
@@ -100,28 +115,9 @@ public:
         return c;
     }
     /// Rows that each centre was given.
-    const std::vector<double>& counts() const noexcept { return count_; }
+    const std::vector<double>& counts() const noexcept { return count_.each; }
     /// Of the starting sample, over features.
     double mean_variance() const noexcept { return variance_; }
-
-    static void check(const char* argument, tensor_view<const float, 2> x, const mini_batch_kmeans_options& o) {
-        const auto at_least = [](const char* name, index_t value, index_t least) {
-            if (value < least) throw value_error(std::string("mini_batch_kmeans: ") + name + " must be at least " + std::to_string(least) + ", is " + std::to_string(value));
-        };
-        instar::detail::check_unit_stride("mini_batch_kmeans", argument, x);
-        at_least("n_clusters", o.n_clusters, 1);
-        if (x.extent(0) < o.n_clusters) throw value_error("mini_batch_kmeans: " + std::to_string(x.extent(0)) + " rows are fewer than n_clusters, " + std::to_string(o.n_clusters));
-        if (x.extent(1) < 1) throw value_error(std::string("mini_batch_kmeans: ") + argument + " has no columns");
-        at_least("n_init", o.n_init, 1);
-        at_least("max_iter", o.max_iter, 1);
-        at_least("batch_size", o.batch_size, 1);
-        at_least("max_no_improvement", o.max_no_improvement, 0);
-        if (o.init_size != 0) at_least("init_size", o.init_size, o.n_clusters);
-        if (!(o.tol >= 0.0)) throw value_error("mini_batch_kmeans: tol must not be negative, is " + std::to_string(o.tol));
-        if (!(o.reassignment_ratio >= 0.0 && o.reassignment_ratio < 1.0)) {
-            throw value_error("mini_batch_kmeans: reassignment_ratio must be in [0, 1), is " + std::to_string(o.reassignment_ratio));
-        }
-    }
 
 private:
     double step(cpu_context& ctx, tensor_view<const float, 2> batch, double* shift) {
@@ -139,7 +135,7 @@ private:
             for (index_t c = begin; c < end; ++c) {
                 const auto& mine = members[static_cast<std::size_t>(c)];
                 if (mine.empty()) continue;
-                double& count = count_[static_cast<std::size_t>(c)];
+                double& count = count_.each[static_cast<std::size_t>(c)];
                 for (index_t p = 0; p < d_; ++p) sum[static_cast<std::size_t>(p)] = static_cast<double>(centers_(c, p)) * count;
                 for (const index_t i : mine) {
                     for (index_t p = 0; p < d_; ++p) sum[static_cast<std::size_t>(p)] += static_cast<double>(rows(i, p));
@@ -154,12 +150,7 @@ private:
             }
         });
         if (shift != nullptr) *shift = std::accumulate(moved.begin(), moved.end(), 0.0);
-        seen_ += m;
-        if (std::find(count_.begin(), count_.end(), 0.0) != count_.end() || seen_ >= 10 * k_) {
-            seen_ = 0;
-            reassign(rows.view());
-        }
-        ++n_steps_;
+        for (const auto& [center, row] : count_.after_step(m)) std::copy_n(&rows(row, 0), d_, &centers_(center, 0));
         return inertia;
     }
 
@@ -205,39 +196,11 @@ private:
         return std::accumulate(part.begin(), part.end(), 0.0);
     }
 
-    /// Centres with too few points, half a batch of them at most, go to random rows of the batch, with the count of the poorest of the rest.
-    void reassign(tensor_view<const float, 2> rows) {
-        if (!(options_.reassignment_ratio > 0.0)) return;
-        const double least = options_.reassignment_ratio * *std::max_element(count_.begin(), count_.end());
-        std::vector<index_t> poor;
-        for (index_t c = 0; c < k_; ++c) {
-            if (count_[static_cast<std::size_t>(c)] < least) poor.push_back(c);
-        }
-        std::sort(poor.begin(), poor.end(), [&](index_t a, index_t b) { return std::pair(count_[static_cast<std::size_t>(a)], a) < std::pair(count_[static_cast<std::size_t>(b)], b); });
-        if (2 * static_cast<index_t>(poor.size()) > rows.extent(0)) poor.resize(static_cast<std::size_t>(rows.extent(0) / 2));
-        if (poor.empty()) return;
-        double others = std::numeric_limits<double>::infinity();
-        for (index_t c = 0; c < k_; ++c) {
-            if (std::find(poor.begin(), poor.end(), c) == poor.end()) others = std::min(others, count_[static_cast<std::size_t>(c)]);
-        }
-        if (!std::isfinite(others)) others = 0.0;
-        const philox draws = rng_.fork(1'000'000 + static_cast<std::uint64_t>(n_steps_));
-        std::vector<index_t> all(static_cast<std::size_t>(rows.extent(0)));
-        std::iota(all.begin(), all.end(), index_t{0});
-        for (std::size_t r = 0; r < poor.size(); ++r) {
-            std::swap(all[r], all[r + draws.below(static_cast<std::uint64_t>(r), static_cast<std::uint32_t>(all.size() - r))]);
-            std::copy_n(&rows(all[r], 0), d_, &centers_(poor[r], 0));
-            count_[static_cast<std::size_t>(poor[r])] = others;
-        }
-    }
-
-    mini_batch_kmeans_options options_;
     index_t k_, d_;
     tensor<float, 2> centers_;   // about mean_, which keeps floats small
-    std::vector<double> mean_, count_;
-    philox rng_;
+    std::vector<double> mean_;
+    detail::mini_batch_counts count_;
     double variance_ = 0.0;
-    index_t seen_ = 0, n_steps_ = 0;
 };
 
 /// Mini-batch k-means (Sculley, "Web-scale k-means clustering", WWW 2010), as scikit-learn's MiniBatchKMeans.
@@ -253,47 +216,26 @@ private:
 /// Same bits for any number of threads. Cost: 2·batch_size·k·d FLOP a batch, 2·n·k·d at the end. Throws value_error before any work: a
 /// value that is not finite (row and column named), n < n_clusters, options outside their range.
 inline kmeans_result mini_batch_kmeans(cpu_context& ctx, tensor_view<const float, 2> x, const mini_batch_kmeans_options& options = {}) {
-    mini_batch_state::check("x", x, options);
+    detail::check_mini_batch("x", x, options);
     detail::check_kmeans_values(ctx, "mini_batch_kmeans", "x", x);
-    const index_t n = x.extent(0), d = x.extent(1), k = options.n_clusters, batch = std::min(n, options.batch_size);
-    index_t init_size = options.init_size != 0 ? options.init_size : 3 * batch;
-    if (init_size < k) init_size = 3 * k;
-    init_size = std::min(n, init_size);
-    const philox rng{options.seed, 0x6d69};
+    const index_t n = x.extent(0), d = x.extent(1), k = options.n_clusters, batch = std::min(n, options.batch_size), init_size = detail::mini_batch_init_size(n, batch, options);
     const auto draw = [&](tensor_view<float, 2> rows, philox own) {
-        for (index_t i = 0; i < rows.extent(0); ++i) {
-            // below() takes 32 bits; rows beyond are reached by two draws.
-            const auto high = static_cast<std::uint64_t>(own.bits(static_cast<std::uint64_t>(2 * i))), low = static_cast<std::uint64_t>(own.bits(static_cast<std::uint64_t>(2 * i + 1)));
-            const auto row = static_cast<index_t>((high << 32 | low) % static_cast<std::uint64_t>(n));
-            std::copy_n(&x(row, 0), d, &rows(i, 0));
-        }
+        for (index_t i = 0; i < rows.extent(0); ++i) std::copy_n(&x(detail::mini_batch_row(own, i, n), 0), d, &rows(i, 0));
     };
     tensor<float, 2> rows({init_size, d});
     if (init_size == n) {
         for (index_t i = 0; i < n; ++i) std::copy_n(&x(i, 0), d, &rows(i, 0));
     } else {
-        draw(rows.view(), rng.fork(0));
+        draw(rows.view(), detail::mini_batch_draws_rng(options.seed).fork(0));
     }
     mini_batch_state state(ctx, rows.view(), options);
     rows = tensor<float, 2>({batch, d});
     kmeans_result result;
-    const index_t n_steps = std::max<index_t>(1, options.max_iter * n / batch);
-    const double alpha = std::min(1.0, 2.0 * static_cast<double>(batch) / static_cast<double>(n + 1)), tolerance = options.tol * state.mean_variance();
-    double smooth = 0.0, lowest = std::numeric_limits<double>::infinity();
-    index_t done = 0, without_improvement = 0;
-    while (done < n_steps && !result.converged) {
-        draw(rows.view(), rng.fork(1 + static_cast<std::uint64_t>(done)));
-        double shift = 0.0;
-        const double inertia = state.partial_fit(ctx, rows.view(), &shift);
-        ++done;
-        if (options.progress) options.progress(done, n_steps);
-        if (done == 1) continue;  // the inertia of the start, on rows it was not made for: no measure of improvement
-        smooth = done == 2 ? inertia : smooth * (1.0 - alpha) + inertia * alpha;
-        without_improvement = smooth < lowest ? 0 : without_improvement + 1;
-        lowest = std::min(lowest, smooth);
-        result.converged = (options.tol > 0.0 && shift <= tolerance) || (options.max_no_improvement > 0 && without_improvement >= options.max_no_improvement);
-    }
-    result.n_iter = (done * batch + n - 1) / n;
+    const auto step = [&](philox own, double& shift) {
+        draw(rows.view(), own);
+        return state.partial_fit(ctx, rows.view(), &shift);
+    };
+    detail::run_mini_batches(n, batch, options, state.mean_variance(), step, result);
     result.centers = state.centers();
     result.labels = kmeans_predict(ctx, x, result.centers.view());
     std::vector<char> used(static_cast<std::size_t>(k), 0);
@@ -308,6 +250,46 @@ inline kmeans_result mini_batch_kmeans(cpu_context& ctx, tensor_view<const float
     return result;
 }
 
+#endif
+
+/// The state on a GPU: rows lie in its memory, and the centres stay there from batch to batch. Throws as the CPU's; value_error for a
+/// context that is not the one it was made with, which must outlive it. Memory: as mini_batch_kmeans below has it.
+template <class T>
+class mini_batch_state<cuda_context, T> {
+public:
+    mini_batch_state(cuda_context& device, in_view<T, 2> sample, const mini_batch_kmeans_options& options);
+    mini_batch_state(mini_batch_state&&) noexcept;
+    mini_batch_state& operator=(mini_batch_state&&) noexcept;
+    ~mini_batch_state();
+
+    /// As the CPU's. Waits for the device: which centres start anew is decided on the host.
+    double partial_fit(cuda_context& device, in_view<T, 2> batch, double* shift = nullptr);
+    /// [n_clusters, d], on the host; waits for the device.
+    tensor<float, 2> centers() const;
+    const std::vector<double>& counts() const noexcept;
+    double mean_variance() const noexcept;
+
+private:
+    std::unique_ptr<cuda::mini_batch_learner<T>> learner_;  // defined in cuda/mini_batch_kmeans.cuh
+};
+
+/// The same on a GPU: x lies in device memory, the result on the host, complete on return.
+///
+/// Batches are the CPU's, row for row, and so are stopping rules, centres that start anew, options and errors. Starts are drawn as by
+/// kmeans on a device: the CPU's from a sample of up to 128 rows (init_size), others beyond. Products in float about the sample's mean,
+/// sums in double in an order that the shape alone decides: the same bits on every run; from the same start, the CPU's labels where
+/// float tells the two nearest centres apart on both devices, in every batch.
+///
+/// Cost: 2·batch_size·k·d FLOP a batch and two waits for the device, 2·n·k·d FLOP at the end. Memory: 3·(sample + k)·d floats and, for
+/// each split of a batch, k·d doubles; a copy of at most 131,072 rows at a time for the labels. x is not copied.
+/// T is float: a template, so that instar::compiled can hold it.
+template <class T = float>
+kmeans_result mini_batch_kmeans(cuda_context& ctx, in_view<T, 2> x, const mini_batch_kmeans_options& options = {});
+
 }  // namespace instar::cluster
+
+#if !defined(INSTAR_COMPILED) && (defined(__CUDACC__) || defined(INSTAR_CUDA_EMULATED))
+#include "instar/cluster/cuda/mini_batch_kmeans.cuh"
+#endif
 
 #endif

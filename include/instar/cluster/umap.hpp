@@ -153,6 +153,10 @@ inline void check_umap(tensor_view<const float, 2> x, const umap_options& option
     if (!(options.local_connectivity >= 0.0f) || !(options.repulsion_strength >= 0.0f)) throw value_error("umap: local_connectivity and repulsion_strength must not be negative");
 }
 
+inline bool umap_exact(tensor_view<const float, 2> x, const umap_options& options) {
+    return options.neighbors == umap_neighbors::exact || (options.neighbors == umap_neighbors::automatic && umap_neighbors_exact(x.extent(0), x.extent(1)));
+}
+
 /// Throws unless these can be the neighbours of x: shape_error, value_error.
 inline void check_umap_neighbors(tensor_view<const float, 2> x, const knn_result& neighbors, const umap_options& options) {
     const index_t n = x.extent(0), k = options.n_neighbors;
@@ -246,8 +250,7 @@ umap_model umap_of_neighbors(cpu_context& ctx, tensor_view<const float, 2> x, kn
 inline umap_model umap(cpu_context& ctx, tensor_view<const float, 2> x, umap_options options = {}) {
     detail::check_umap(x, options);
     const knn_metric metric = umap_model::metric_of(options);
-    const bool exact = options.neighbors == umap_neighbors::exact || (options.neighbors == umap_neighbors::automatic && umap_neighbors_exact(x.extent(0), x.extent(1)));
-    auto neighbours = exact ? knn(ctx, x, x, {.k = options.n_neighbors, .metric = metric}) : nn_descent(ctx, x, {.k = options.n_neighbors, .metric = metric, .seed = options.seed});
+    auto neighbours = detail::umap_exact(x, options) ? knn(ctx, x, x, {.k = options.n_neighbors, .metric = metric}) : nn_descent(ctx, x, {.k = options.n_neighbors, .metric = metric, .seed = options.seed});
     return detail::umap_of_neighbors(ctx, x, std::move(neighbours), std::move(options), detail::umap_host_layout{ctx});
 }
 
@@ -267,15 +270,16 @@ inline umap_model umap(cpu_context& ctx, tensor_view<const float, 2> x, knn_resu
 /// UMAP with neighbours and descent on a GPU: x lies in device memory, the model on the host. Memberships, their union and the spectral start
 /// are the CPU's, by ctx, from a host copy of x.
 ///
-/// Neighbours are exact whatever the number of rows (value_error for umap_neighbors::descent, which is the CPU's); they are those that the CPU
-/// finds, so the start is the CPU's too. The descent has the CPU's groups, random numbers and order of additions; its sums and powers round
-/// otherwise, as they do on the CPU between instruction sets, so results agree as those of two seeds do. The same bits on every run.
-/// Cost and device memory: cluster/knn.hpp, detail/umap_device_layout.hpp. Throws as on the CPU, with k-NN's texts for values of x.
+/// Neighbours are exact or by descent as on the CPU, by the same rule; exact ones are those that the CPU finds, so the start is the CPU's too.
+/// The descent of the layout has the CPU's groups, random numbers and order of additions; its sums and powers round otherwise, as they do on the
+/// CPU between instruction sets, so results agree as those of two seeds do. The same bits on every run.
+/// Cost and device memory: cluster/knn.hpp, cluster/nn_descent.hpp, detail/umap_device_layout.hpp. Throws as on the CPU.
 template <std::same_as<cuda_context> Device>
 umap_model umap(Device& device, cpu_context& ctx, tensor_view<const float, 2> x, umap_options options = {}) {
     detail::check_umap(x, options);
-    if (options.neighbors == umap_neighbors::descent) throw value_error("umap: neighbors are exact on a device; by descent they are found on the CPU alone");
-    auto neighbours = knn<float>(device, x, x, {.k = options.n_neighbors, .metric = umap_model::metric_of(options)});
+    const knn_metric metric = umap_model::metric_of(options);
+    auto neighbours = detail::umap_exact(x, options) ? knn<float>(device, x, x, {.k = options.n_neighbors, .metric = metric})
+                                                     : nn_descent<float>(device, x, {.k = options.n_neighbors, .metric = metric, .seed = options.seed});
     host_output<float, 2, typename Device::memory> here;
     return detail::umap_of_neighbors(ctx, here(device, x), std::move(neighbours), std::move(options), detail::umap_on_device<Device>{device});
 }

@@ -4,6 +4,7 @@
 // k-means on a GPU: runs from seeds (kmeans_seeding.cuh) or given centres through Lloyd's iteration (kmeans_lloyd.cuh); the loop with
 // its stopping rules is the CPU's own, detail::run_kmeans.
 
+#include "instar/cluster/cuda/distance_tiles.cuh"
 #include "instar/cluster/cuda/kmeans_lloyd.cuh"
 #include "instar/cluster/cuda/kmeans_seeding.cuh"
 #include "instar/cluster/kmeans.hpp"
@@ -72,6 +73,28 @@ kmeans_result kmeans_runs(cuda_context& ctx, const tensor_view<const T, 2>& x, c
     return best;
 }
 
+/// y = distances of 64 rows, block_x, to 64 centres, block_y.
+template <class T>
+__global__ void __launch_bounds__(k_tile_threads)
+    kmeans_transform_kernel(tensor_view<T, 2> y, tensor_view<const T, 2> x, tensor_view<const T, 2> centers) {
+    shared_memory memory;
+    const auto rows = memory.take<double>(k_far_stage), columns = memory.take<double>(k_far_stage);
+    const index_t n = x.extent(0), k = centers.extent(0), first = block_x() * k_far_edge, c0 = block_y() * k_far_edge;
+    distance_tile sums = {};
+    add_differences_between(
+        sums, rows, columns, [&](index_t i, index_t p) { return static_cast<double>(to_float(x(i, p))); }, n,
+        [&](index_t c, index_t p) { return static_cast<double>(to_float(centers(c, p))); }, k, x.extent(1), first, c0,
+        [](double& to, double by) { to += by * by; });
+    INSTAR_UNROLL
+    for (int i = 0; i < k_far_each; ++i) {
+        INSTAR_UNROLL
+        for (int j = 0; j < k_far_each; ++j) {
+            const index_t r = first + far_row(i), c = c0 + far_column(j);
+            if (r < n && c < k) y(r, c) = static_cast<T>(sqrt(sums[i][j]));
+        }
+    }
+}
+
 }  // namespace cuda
 
 template <class T>
@@ -108,6 +131,34 @@ tensor<std::int32_t, 1> kmeans_predict(cuda_context& ctx, in_view<T, 2> x, in_vi
     (void)lloyd.assign(ctx, relative, kmeans_algorithm::automatic);
     ctx.download(labels.view(), tensor_view<const std::int32_t, 1>(lloyd.labels(), {n}));
     return labels;
+}
+
+template <class T>
+void kmeans_transform(cuda_context& ctx, out_view<T, 2> y, in_view<T, 2> x, in_view<T, 2> centers) {
+    const char* const op = "kmeans_transform";
+    detail::check_kmeans_transform(x, centers);
+    instar::detail::check_shape(op, "y", y, {x.extent(0), centers.extent(0)});
+    // A grid's second extent ends at 65,535: so many tiles of centres at a time.
+    constexpr index_t k_most = index_t{65'535} * cuda::k_far_edge;
+    for (index_t c = 0; c < centers.extent(0); c += k_most) {
+        const index_t k = std::min(k_most, centers.extent(0) - c);
+        const tensor_view<T, 2> part(y.data() + c * y.stride(1), {y.extent(0), k}, {y.stride(0), y.stride(1)});
+        cuda::launch(ctx, op, cuda::kmeans_transform_kernel<T>,
+                     {cuda::blocks_for(x.extent(0), cuda::k_far_edge), cuda::blocks_for(k, cuda::k_far_edge)},
+                     {cuda::k_tile_threads}, 2 * instar::cuda::shared_bytes<double>(cuda::k_far_stage), part, x,
+                     centers.rows(c, c + k));
+    }
+}
+
+template <class T>
+tensor<T, 2> kmeans_transform(cuda_context& ctx, in_view<T, 2> x, in_view<T, 2> centers) {
+    detail::check_kmeans_transform(x, centers);
+    tensor<T, 2> y({x.extent(0), centers.extent(0)});
+    const cuda::scratch<T> there(ctx, y.size(), "kmeans_transform");
+    const tensor_view<T, 2> y_there(there.data(), {y.extent(0), y.extent(1)});
+    kmeans_transform<T>(ctx, y_there, x, centers);
+    ctx.download(y.view(), tensor_view<const T, 2>(y_there));
+    return y;
 }
 
 }  // namespace instar::cluster

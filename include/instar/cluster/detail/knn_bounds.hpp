@@ -38,7 +38,8 @@ namespace instar::cluster::detail {
 /// ‖x‖² of every row, in double. Throws value_error for a row that is not finite (and names the column), or is zero when that is
 /// not allowed.
 inline std::vector<double> knn_squared_norms(cpu_context& ctx, const knn_kernels& kernels, const char* argument,
-                                             tensor_view<const float, 2> x, bool zero_allowed) {
+                                             tensor_view<const float, 2> x, bool zero_allowed,
+                                             const char* op = "knn") {
     std::vector<double> norms(static_cast<std::size_t>(x.extent(0)));
     parallel_for(ctx, x.extent(0), 256, [&](index_t begin, index_t end) {
         for (index_t r = begin; r < end; ++r)
@@ -50,12 +51,12 @@ inline std::vector<double> knn_squared_norms(cpu_context& ctx, const knn_kernels
         if (std::isfinite(norms[static_cast<std::size_t>(r)])) continue;
         index_t c = 0;
         while (std::isfinite(x(r, c))) ++c;
-        throw value_error(std::string("knn: ") + argument + " row " + std::to_string(r) + ", column " +
+        throw value_error(std::string(op) + ": " + argument + " row " + std::to_string(r) + ", column " +
                           std::to_string(c) + " is not finite");
     }
     for (index_t r = 0; r < x.extent(0) && !zero_allowed; ++r) {
         if (norms[static_cast<std::size_t>(r)] == 0.0)
-            throw value_error(std::string("knn: ") + argument + " row " + std::to_string(r) +
+            throw value_error(std::string(op) + ": " + argument + " row " + std::to_string(r) +
                               " is zero, its cosine undefined");
     }
     return norms;
