@@ -35,7 +35,7 @@ void adamw_update(benchmark::State& state) {
                        bench::close(v.view().rows(0, sample), v_expected.view());
     if (!right) return state.SkipWithError("wrong result");
     for (auto _ : state) ops::adamw_update<float>(ctx, p, m, v, g, k_options);
-    bench::report(state, ctx, {.bytes = 28.0 * static_cast<double>(n)});
+    bench::report(state, ctx, {.bytes = 28.0 * static_cast<double>(n), .footprint = 16.0 * static_cast<double>(n)});
 }
 
 void squared_norm(benchmark::State& state) {

@@ -13,6 +13,7 @@
 #include "instar/ops/cpu/bf16_rows.hpp"
 #include "instar/ops/cpu/grain.hpp"
 #include "instar/ops/cpu/simd/softmax.hpp"
+#include "instar/ops/cpu/streaming.hpp"
 #include "instar/ops/cross_entropy.hpp"
 
 namespace instar::ops {
@@ -62,6 +63,8 @@ void softmax_cross_entropy(cpu_context& ctx, out_view<accumulator_t<T>, 1> loss,
     }
     detail::check_targets(k_op, targets, n_classes);
     const double smoothing = options.label_smoothing;
+    // A row of the gradient is then made in a scratch, of 65,536 classes in the second-level cache.
+    const bool stream = std::same_as<T, float> && with_gradient && cpu::streams(dlogits.data(), dlogits.size(), logits.data());
     parallel_kernel(ctx, n_rows, cpu::row_grain(n_classes), [&](index_t begin, index_t end) {
         for (index_t r = begin; r < end; ++r) {
             const std::int32_t target = targets(r);
@@ -79,7 +82,8 @@ void softmax_cross_entropy(cpu_context& ctx, out_view<accumulator_t<T>, 1> loss,
                 dx = with_gradient ? row : nullptr;
             } else {
                 x = logits[r].data();
-                dx = with_gradient ? dlogits[r].data() : nullptr;
+                if (stream) dx = reinterpret_cast<sum_type*>(cpu::row_scratch(n_classes));
+                else dx = with_gradient ? dlogits[r].data() : nullptr;
             }
             const double w = (weighted ? static_cast<double>(row_weights(r)) : 1.0) / options.denominator;
             // Before the gradient, which may take the logits' place.
@@ -92,8 +96,11 @@ void softmax_cross_entropy(cpu_context& ctx, out_view<accumulator_t<T>, 1> loss,
             if (with_gradient) dx[target] -= static_cast<sum_type>(w * (1.0 - smoothing));
             if constexpr (std::same_as<T, bf16>) {
                 if (with_gradient) cpu::narrow(dlogits[r].data(), dx, n_classes);
+            } else if (stream) {
+                cpu::stream_copy(dlogits[r].data(), static_cast<const T*>(dx), n_classes);
             }
         }
+        if (stream) cpu::stream_fence();
     });
 }
 

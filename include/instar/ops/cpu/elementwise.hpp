@@ -9,6 +9,7 @@
 #include "instar/core/parallel_for.hpp"
 #include "instar/ops/cpu/grain.hpp"
 #include "instar/ops/cpu/rows.hpp"
+#include "instar/ops/cpu/streaming.hpp"
 #include "instar/ops/elementwise.hpp"
 
 namespace instar::ops {
@@ -28,7 +29,15 @@ void copy(cpu_context& ctx, tensor_view<T, 1> y, in_view<T, 1> x) {
     T* const py = y.data();
     const T* const px = x.data();
     if (py == px) return;
-    parallel_kernel(ctx, y.extent(0), cpu::k_flat_grain, [=](index_t begin, index_t end) { std::copy(px + begin, px + end, py + begin); });
+    const bool stream = cpu::streams(py, y.extent(0), px);
+    parallel_kernel(ctx, y.extent(0), cpu::k_flat_grain, [=](index_t begin, index_t end) {
+        if (!stream) {
+            std::copy(px + begin, px + end, py + begin);
+        } else {
+            cpu::stream_copy(py + begin, px + begin, end - begin);
+            cpu::stream_fence();
+        }
+    });
 }
 
 template <class T>
@@ -42,8 +51,11 @@ void add(cpu_context& ctx, tensor_view<T, 1> y, in_view<T, 1> a, in_view<T, 1> b
     T* const py = y.data();
     const T* const pa = a.data();
     const T* const pb = b.data();
+    const bool stream = cpu::streams(py, n, pa, pb);
     parallel_kernel(ctx, n, cpu::k_flat_grain, [=](index_t begin, index_t end) {
-        cpu::add_rows<T>(py + begin, pa + begin, pb + begin, end - begin);
+        cpu::write_blocks(stream, py + begin, end - begin, [=](T* to, index_t first, index_t m) {
+            cpu::add_rows<T>(to, pa + begin + first, pb + begin + first, m);
+        }, pa + begin, pb + begin);
     });
 }
 

@@ -12,6 +12,7 @@
 #include "instar/ops/cpu/bf16_rows.hpp"
 #include "instar/ops/cpu/grain.hpp"
 #include "instar/ops/cpu/simd/math.hpp"
+#include "instar/ops/cpu/streaming.hpp"
 #include "instar/ops/gelu.hpp"
 
 namespace instar::ops {
@@ -53,8 +54,10 @@ void gelu_forward(cpu_context& ctx, tensor_view<T, 1> y, in_view<T, 1> x) {
     instar::detail::check_shape("gelu_forward", "x", x, {y.extent(0)});
     instar::detail::check_contiguous("gelu_forward", "y", y);
     instar::detail::check_contiguous("gelu_forward", "x", x);
-    parallel_kernel(ctx, y.extent(0), cpu::k_flat_grain,
-                 [&](index_t begin, index_t end) { cpu::gelu_range<T>(y.data() + begin, x.data() + begin, end - begin); });
+    const bool stream = cpu::streams(y.data(), y.extent(0), x.data());
+    parallel_kernel(ctx, y.extent(0), cpu::k_flat_grain, [&](index_t begin, index_t end) {
+        cpu::write_blocks(stream, y.data() + begin, end - begin, [&](T* to, index_t first, index_t m) { cpu::gelu_range<T>(to, x.data() + begin + first, m); });
+    });
 }
 
 template <class T>
@@ -64,8 +67,11 @@ void gelu_backward(cpu_context& ctx, tensor_view<T, 1> dx, in_view<T, 1> dy, in_
     instar::detail::check_contiguous("gelu_backward", "dx", dx);
     instar::detail::check_contiguous("gelu_backward", "dy", dy);
     instar::detail::check_contiguous("gelu_backward", "x", x);
+    const bool stream = cpu::streams(dx.data(), dx.extent(0), dy.data(), x.data());
     parallel_kernel(ctx, dx.extent(0), cpu::k_flat_grain, [&](index_t begin, index_t end) {
-        cpu::gelu_gradient_range<T>(dx.data() + begin, dy.data() + begin, x.data() + begin, end - begin);
+        cpu::write_blocks(stream, dx.data() + begin, end - begin, [&](T* to, index_t first, index_t m) {
+            cpu::gelu_gradient_range<T>(to, dy.data() + begin + first, x.data() + begin + first, m);
+        });
     });
 }
 

@@ -13,6 +13,7 @@
 #include "instar/ops/cpu/grain.hpp"
 #include "instar/ops/cpu/rows.hpp"
 #include "instar/ops/cpu/simd/normalize.hpp"
+#include "instar/ops/cpu/streaming.hpp"
 #include "instar/ops/layer_norm.hpp"
 
 namespace instar::ops {
@@ -109,9 +110,13 @@ void layer_norm_forward(cpu_context& ctx, tensor_view<T, 2> y, std::type_identit
     instar::detail::check_unit_stride(k_op, "x", x);
     instar::detail::check_unit_stride(k_op, "weight", weight);
     instar::detail::check_unit_stride(k_op, "bias", bias);
+    const bool stream = cpu::streams_rows(y, x.data());
     parallel_kernel(ctx, n_rows, cpu::row_grain(d), [&](index_t begin, index_t end) {
-        const layer_norm_saved<T> rows{saved.mean.rows(begin, end), saved.rstd.rows(begin, end)};
-        cpu::layer_norm_rows<T>(y.rows(begin, end), rows, x.rows(begin, end), weight.data(), bias.data(), eps);
+        cpu::write_row_blocks(stream, y.rows(begin, end), [&](tensor_view<T, 2> to, index_t first) {
+            const index_t from = begin + first, until = from + to.extent(0);
+            const layer_norm_saved<T> rows{saved.mean.rows(from, until), saved.rstd.rows(from, until)};
+            cpu::layer_norm_rows<T>(to, rows, x.rows(from, until), weight.data(), bias.data(), eps);
+        }, x.rows(begin, end));
     });
 }
 
@@ -137,10 +142,14 @@ void layer_norm_backward(cpu_context& ctx, tensor_view<T, 2> dx, out_view<T, 1> 
     const index_t rows_per_range = std::max(cpu::row_grain(d), (n_rows + 63) / 64);
     const index_t n_ranges = (n_rows + rows_per_range - 1) / rows_per_range;
     tensor<accumulator_t<T>, 3> partial({n_ranges, 2, d});
+    const bool stream = cpu::streams_rows(dx, dy.data(), x.data());
     parallel_kernel(ctx, n_rows, rows_per_range, [&](index_t begin, index_t end) {
         accumulator_t<T>* const dw = partial[begin / rows_per_range].data();
-        const layer_norm_saved<T> rows{saved.mean.rows(begin, end), saved.rstd.rows(begin, end)};
-        cpu::layer_norm_gradient_rows<T>(dx.rows(begin, end), dw, dw + d, dy.rows(begin, end), rows, x.rows(begin, end), weight.data());
+        cpu::write_row_blocks(stream, dx.rows(begin, end), [&](tensor_view<T, 2> to, index_t first) {
+            const index_t from = begin + first, until = from + to.extent(0);
+            const layer_norm_saved<T> rows{saved.mean.rows(from, until), saved.rstd.rows(from, until)};
+            cpu::layer_norm_gradient_rows<T>(to, dw, dw + d, dy.rows(from, until), rows, x.rows(from, until), weight.data());
+        }, dy.rows(begin, end), x.rows(begin, end));
     });
     if constexpr (std::same_as<T, bf16>) {
         float* const sums = cpu::row_scratch(2 * d);

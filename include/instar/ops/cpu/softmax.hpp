@@ -13,6 +13,7 @@
 #include "instar/ops/cpu/grain.hpp"
 #include "instar/ops/cpu/rows.hpp"
 #include "instar/ops/cpu/simd/softmax.hpp"
+#include "instar/ops/cpu/streaming.hpp"
 #include "instar/ops/softmax.hpp"
 
 namespace instar::ops {
@@ -57,8 +58,12 @@ void softmax_forward(cpu_context& ctx, tensor_view<T, 2> y, in_view<T, 2> x) {
     instar::detail::check_shape("softmax_forward", "x", x, {n_rows, n_classes});
     instar::detail::check_unit_stride("softmax_forward", "y", y);
     instar::detail::check_unit_stride("softmax_forward", "x", x);
-    parallel_kernel(ctx, n_rows, cpu::row_grain(n_classes),
-                 [&](index_t begin, index_t end) { cpu::softmax_rows<T>(y.rows(begin, end), x.rows(begin, end)); });
+    const bool stream = cpu::streams_rows(y, x.data());
+    parallel_kernel(ctx, n_rows, cpu::row_grain(n_classes), [&](index_t begin, index_t end) {
+        cpu::write_row_blocks(stream, y.rows(begin, end), [&](tensor_view<T, 2> to, index_t first) {
+            cpu::softmax_rows<T>(to, x.rows(begin + first, begin + first + to.extent(0)));
+        }, x.rows(begin, end));
+    });
 }
 
 template <class T>
@@ -69,11 +74,15 @@ void softmax_backward(cpu_context& ctx, tensor_view<T, 2> dx, in_view<T, 2> dy, 
     instar::detail::check_unit_stride("softmax_backward", "dx", dx);
     instar::detail::check_unit_stride("softmax_backward", "dy", dy);
     instar::detail::check_unit_stride("softmax_backward", "y", y);
+    const bool stream = cpu::streams_rows(dx, dy.data(), y.data());
     parallel_kernel(ctx, n_rows, cpu::row_grain(n_classes), [&](index_t begin, index_t end) {
-        for (index_t r = begin; r < end; ++r) {
-            const auto dot = static_cast<accumulator_t<T>>(cpu::dot<T>(dy[r].data(), y[r].data(), n_classes));
-            cpu::shifted_product<T>(dx[r].data(), dy[r].data(), y[r].data(), dot, n_classes);
-        }
+        cpu::write_row_blocks(stream, dx.rows(begin, end), [&](tensor_view<T, 2> to, index_t first) {
+            for (index_t i = 0; i < to.extent(0); ++i) {
+                const index_t r = begin + first + i;
+                const auto dot = static_cast<accumulator_t<T>>(cpu::dot<T>(dy[r].data(), y[r].data(), n_classes));
+                cpu::shifted_product<T>(to[i].data(), dy[r].data(), y[r].data(), dot, n_classes);
+            }
+        }, dy.rows(begin, end), y.rows(begin, end));
     });
 }
 

@@ -19,6 +19,24 @@ inline void copy_range(float* y, const float* x, index_t n) {
     if (i < n) store_partial(y + i, load_partial(x + i, n - i), n - i);
 }
 
+/// to = from, past the caches: whole lines of `to` by streaming stores, what is before and after them by ordinary ones.
+inline void stream_bytes(void* to, const void* from, std::size_t n) {
+    constexpr std::size_t k_line = 64;
+    std::byte* const y = static_cast<std::byte*>(to);
+    const std::byte* const x = static_cast<const std::byte*>(from);
+    const std::size_t past = reinterpret_cast<std::uintptr_t>(y) % k_line, before = past == 0 ? 0 : k_line - past;
+    std::size_t i = before < n ? before : n;
+    __builtin_memcpy(y, x, i);
+    for (; i + k_line <= n; i += k_line) {
+        for (std::size_t b = 0; b < k_line; b += INSTAR_SIMD_BYTES) {
+            f32 v;
+            __builtin_memcpy(&v, x + i + b, sizeof(v));
+            store_streaming(reinterpret_cast<float*>(y + i + b), v);
+        }
+    }
+    __builtin_memcpy(y + i, x + i, n - i);
+}
+
 /// bf16 to float, and back.
 inline void widen_range(float* y, const bf16* x, index_t n) {
     index_t i = 0;

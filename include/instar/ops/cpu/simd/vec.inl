@@ -62,6 +62,21 @@ INSTAR_ALWAYS_INLINE void store(double* p, f64 x) { *reinterpret_cast<unaligned:
 INSTAR_ALWAYS_INLINE void store(std::int32_t* p, i32 x) { *reinterpret_cast<unaligned::i32*>(p) = x; }
 INSTAR_ALWAYS_INLINE void store(std::uint32_t* p, u32 x) { *reinterpret_cast<unaligned::u32*>(p) = x; }
 
+/// Past the caches; p is aligned to the vector. An ordinary store where the target has no such instruction.
+INSTAR_ALWAYS_INLINE void store_streaming(float* p, f32 x) {
+#if defined(__clang__)
+    __builtin_nontemporal_store(x, reinterpret_cast<f32*>(p));
+#elif INSTAR_SIMD_X86 && INSTAR_SIMD_LEVEL == 4
+    __builtin_ia32_movntps512(p, x);
+#elif INSTAR_SIMD_X86 && INSTAR_SIMD_LEVEL == 3
+    __builtin_ia32_movntps256(p, x);
+#elif INSTAR_SIMD_X86
+    __builtin_ia32_movntps(p, x);
+#else
+    store(p, x);
+#endif
+}
+
 /// The first n lanes from memory, 0 in the others; 0 ≤ n ≤ k_lanes. Reads nothing past p + n.
 INSTAR_ALWAYS_INLINE f32 load_partial(const float* p, index_t n) {
 #if INSTAR_SIMD_LEVEL == 4
