@@ -120,7 +120,7 @@ else
         run release.build build build/release all || true
         tests release.test build/release
         # Benchmarks need only compile here.
-        run release.benchmarks_configure cmake --preset release -B build/benchmarks -DCMAKE_CXX_FLAGS_RELEASE="-O1 -DNDEBUG" -DINSTAR_BUILD_CUDA=OFF \
+        run release.benchmarks_configure cmake --preset release -B build/benchmarks -DCMAKE_CXX_FLAGS_RELEASE="-O0 -DNDEBUG" -DINSTAR_BUILD_CUDA=OFF \
             -DINSTAR_BUILD_TESTS=OFF -DINSTAR_BUILD_EXAMPLES=OFF -DINSTAR_BUILD_COMPILED=OFF &&
             { run release.benchmarks build build/benchmarks benchmarks || true; }
         run release.compile_time scripts/compile_time.sh || true
