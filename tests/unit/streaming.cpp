@@ -6,8 +6,16 @@
 
 #include <doctest/doctest.h>
 
-#include "instar/instar.hpp"
+#include "instar/core/element.hpp"
+#include "instar/core/philox.hpp"
+#include "instar/core/tensor.hpp"
+#include "instar/ops/cross_entropy.hpp"
 #include "instar/ops/cpu/streaming.hpp"
+#include "instar/ops/elementwise.hpp"
+#include "instar/ops/gelu.hpp"
+#include "instar/ops/l2_normalize.hpp"
+#include "instar/ops/layer_norm.hpp"
+#include "instar/ops/softmax.hpp"
 
 namespace {
 
