@@ -95,6 +95,11 @@ TEST_CASE("what is streamed: large results that take no input's place") {
     CHECK(ops::cpu::streams(a, n, b) == (INSTAR_SIMD_X86 != 0));
     CHECK_FALSE(ops::cpu::streams(a, n - 1, b));
     CHECK_FALSE(ops::cpu::streams(a, n, b, a));
+    float* const to = const_cast<float*>(a);
+    CHECK(ops::cpu::streams_rows(tensor_view<float, 2>(to, {n / 1024, 1024}), b) == (INSTAR_SIMD_X86 != 0));
+    CHECK_FALSE(ops::cpu::streams_rows(tensor_view<float, 2>(to, {n / 1024, 1024}), a));
+    CHECK_FALSE(ops::cpu::streams_rows(tensor_view<float, 2>(to, {n / 8192, 8192}), b));
+    CHECK_FALSE(ops::cpu::streams_rows(tensor_view<double, 2>(reinterpret_cast<double*>(to), {n / 1024, 1024}), b));
 }
 
 /// An operator of many rows, and of each thousand of them by itself, which is too little to be streamed.

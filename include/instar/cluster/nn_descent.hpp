@@ -83,8 +83,8 @@ struct nn_descent_plan {
         }
     }
 };
-/// Rows that are joined before lists take what they found.
-inline constexpr index_t k_nn_descent_chunk = 4096;  // as detail/nn_descent_lists.hpp has it
+/// Rows that are joined in a round before lists take what they found.
+inline constexpr index_t k_nn_descent_chunk = 4096;
 
 }  // namespace detail
 
@@ -114,7 +114,7 @@ inline knn_result nn_descent(cpu_context& ctx, tensor_view<const float, 2> x, co
     const detail::nn_descent_plan plan(n, options);
     detail::nn_descent_joins joins(rows, lists, options.max_candidates);
     for (index_t t = 0; t < plan.n_trees; ++t) joins.join_leaves(ctx, detail::projection_leaves(ctx, rows, plan.leaf_size, plan.rng.fork(static_cast<std::uint64_t>(t))));
-    plan.run_rounds(options, [&](philox rng) { return joins.round(ctx, rng); });
+    plan.run_rounds(options, [&](philox rng) { return joins.round(ctx, rng, detail::k_nn_descent_chunk); });
 
     knn_result result{tensor<std::int32_t, 2>({n, k}), tensor<float, 2>({n, k})};
     parallel_for(ctx, n, 64, [&](index_t begin, index_t end) {

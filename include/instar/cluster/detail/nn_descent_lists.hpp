@@ -5,7 +5,7 @@
 //
 //     nn_descent_joins joins(rows, lists, 60);
 //     joins.join_leaves(ctx, projection_leaves(ctx, rows, 60, rng));      // every pair of a leaf
-//     index_t n_changes = joins.round(ctx, rng);                            // every pair of a row's neighbours
+//     index_t n_changes = joins.round(ctx, rng, 4096);                      // every pair of a row's neighbours
 
 #include <algorithm>
 #include <cmath>
@@ -180,11 +180,11 @@ public:
     }
 
     /// Each row's new neighbours, and the rows that have it for a new neighbour, with each other and with the old ones. Returns how many
-    /// entries changed.
-    index_t round(cpu_context& ctx, philox rng) {
+    /// entries changed. `chunk` rows are joined before lists take what they found.
+    index_t round(cpu_context& ctx, philox rng, index_t chunk) {
         const index_t n = rows_.n();
         gather_candidates(ctx, rng);
-        return for_chunks(ctx, n, 4096, [&](index_t i, join_scratch& scratch, std::vector<update>& out) {
+        return for_chunks(ctx, n, chunk, [&](index_t i, join_scratch& scratch, std::vector<update>& out) {
             compare(scratch, {fresh_.data() + i * most_, static_cast<std::size_t>(n_fresh_[static_cast<std::size_t>(i)])},
                     {old_.data() + i * most_, static_cast<std::size_t>(n_old_[static_cast<std::size_t>(i)])}, out);
         });

@@ -52,9 +52,8 @@ void prefetch_range(const T* from, index_t n) {
 }
 
 /// f(block, first, m) makes elements first … first + m − 1 of `to` in block, which is to + first itself or, when they are streamed, 1 KiB
-/// that stays in the first-level cache. `from` are the beginnings of what f reads, in step with `to`: while streaming they are asked for
-/// ahead of time, because the streaming stores hold the buffers that loads from memory need. Blocks so short let the processor drain one
-/// while it computes the next; with 8 KiB the gain was gone.
+/// that stays in the first-level cache; with blocks of 8 KiB nothing was gained. `from` are the beginnings of what f reads, in step with
+/// `to`: while streaming, their lines are asked for ahead of time, unless f does so itself.
 template <class T, class F, class... From>
 void write_blocks(bool stream, T* to, index_t n, F&& f, const From*... from) {
     if (!stream) return f(to, index_t{0}, n);
@@ -73,18 +72,22 @@ void write_blocks(bool stream, T* to, index_t n, F&& f, const From*... from) {
     stream_fence();
 }
 
-/// Whether rows are worth streaming: of float, without gaps between them.
+/// Rows that are longer are not streamed: they would not stay in the first-level cache until they are.
+inline constexpr index_t k_stream_row = 4096;
+
+/// Whether rows are worth streaming: of float, at most k_stream_row long, without gaps between them.
 template <class T, class... From>
 bool streams_rows(tensor_view<T, 2> to, const From*... from) {
-    return std::same_as<T, float> && to.contiguous() && streams(to.data(), to.size(), from...);
+    return std::same_as<T, float> && to.extent(1) <= k_stream_row && to.contiguous() && streams(to.data(), to.size(), from...);
 }
 /// write_blocks by rows: f(rows, first), where rows are those from `first` on. With float it takes row_scratch, so f must not.
 template <class T, class F, class... From>
 void write_row_blocks([[maybe_unused]] bool stream, tensor_view<T, 2> to, F&& f, [[maybe_unused]] tensor_view<From, 2>... from) {
     if constexpr (std::same_as<T, float>) {
         if (stream) {
-            // As few rows as make whole lines, but not fewer than 3 KiB.
-            const index_t n_rows = to.extent(0), d = to.extent(1), step = 16 / std::gcd(d, index_t{16}), most = step * std::max<index_t>(1, 768 / (step * d));
+            // About 3 KiB of rows, whole lines where that takes at most 16 KiB.
+            const index_t n_rows = to.extent(0), d = to.extent(1), whole_lines = 16 / std::gcd(d, index_t{16});
+            const index_t step = whole_lines * d <= k_stream_row ? whole_lines : 1, most = step * std::max<index_t>(1, 768 / (step * d));
             float* const block = row_scratch(most * d);
             for (index_t r = 0; r < n_rows; r += most) {
                 const index_t m = std::min(most, n_rows - r);
