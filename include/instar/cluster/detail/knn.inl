@@ -68,7 +68,7 @@ inline void knn_products(float* c, index_t ldc, index_t rows, index_t columns, i
                 const index_t r0 = gemm_panel(rows, q, n_panels), r1 = gemm_panel(rows, q + 1, n_panels);
                 const float* const panel = b + p0 * packed_columns + j * n;
                 panels::multiply(r1 - r0, n, a + p0 * rows + r0 * n, panel, k_gemm_columns, c + r0 * ldc + j, ldc, k_gemm_columns, p0 > 0, nullptr,
-                                 gemm_next_panel<panels::k_ahead_tiles>(panel, n, q, j + k_gemm_columns < columns));
+                                 gemm_next_panel<panels::k_ahead_tiles>(panel, n, q, n_panels, j + k_gemm_columns < columns));
             }
         }
         p0 = p1;

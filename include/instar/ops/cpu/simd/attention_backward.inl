@@ -105,7 +105,8 @@ inline void backward_head(const attention_head<float>& head, float* scratch) {
         prefetch.add(next.dq.data, next.dq.stride, true);
         prefetch.add(next.dk.data, next.dk.stride, true);
         prefetch.add(next.dv.data, next.dv.stride, true);
-        prefetch.plan(seq_len, d, 2 * tile_count(seq_len, n) + tile_count(seq_len, d) + 2 * tile_count(n, d));
+        const index_t rows = seq_len < block ? seq_len : block;
+        prefetch.plan(seq_len, d, (seq_len < block ? 1 : seq_len / block) * (2 * queue_steps(rows, n, d) + 2 * queue_steps(n, d, rows) + queue_steps(rows, d, n)));
     }
     for (index_t i = 0; i < seq_len; i += block) {
         const index_t rows = seq_len - i < block ? seq_len - i : block, columns = round_up(n, k_lanes);

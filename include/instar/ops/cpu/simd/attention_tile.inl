@@ -35,8 +35,9 @@ constexpr index_t vectors_of(index_t n) { return (n + k_lanes - 1) / k_lanes; }
 constexpr index_t panel_count(index_t vectors) { return (vectors + k_tile_vectors - 1) / k_tile_vectors; }
 constexpr index_t panel_begin(index_t vectors, index_t p) { return vectors * p / panel_count(vectors); }
 
-/// Rows that the next head will touch, asked for a few at a time while this one computes: a head's rows lie far apart
-/// (one in each row of a [.., n_heads, d_head] buffer), which no hardware prefetcher follows.
+/// Rows that the next head will touch, asked for a line at a time while this one computes: a head's rows lie far apart (one in each row
+/// of a [.., n_heads, d_head] buffer), which no hardware prefetcher follows. Several lines at once would not do: a core waits once some 16
+/// are on their way, and waited a third of the forward's time at 83 positions × 64.
 struct prefetch_queue {
     static constexpr index_t k_line = 16;                         // floats of a cache line
     static constexpr index_t k_most_bytes = index_t{1280} << 10;  // beyond it, the matrices added last are left out
@@ -46,7 +47,9 @@ struct prefetch_queue {
         bool write;
     };
     matrix matrices[8];
-    index_t n_matrices = 0, n_rows = 0, d = 0, matrix_at = 0, row_at = 0, rows_a_step = 0;
+    index_t n_matrices = 0, n_rows = 0, d = 0;
+    index_t matrix_at = 0, row_at = 0, column_at = 0;
+    index_t n_lines = 0, n_steps = 1, due = 0;  // after the i-th of n_steps steps, ⌊i · n_lines / n_steps⌋ lines have been asked for
 
     void add(const float* data, index_t stride, bool write) { matrices[n_matrices++] = {data, stride, write}; }
     /// Spreads all rows over `steps` calls of step().
@@ -55,20 +58,22 @@ struct prefetch_queue {
         d = columns;
         const index_t bytes = rows * columns * static_cast<index_t>(sizeof(float));
         while (n_matrices > 0 && n_matrices * bytes > k_most_bytes) --n_matrices;
-        rows_a_step = (rows * n_matrices + steps - 1) / (steps < 1 ? 1 : steps);
+        n_lines = n_matrices * rows * ((columns + k_line - 1) / k_line);
+        n_steps = steps < 1 ? 1 : steps;
     }
-    void step() {
-        for (index_t i = 0; i < rows_a_step && matrix_at < n_matrices; ++i) {
+    INSTAR_ALWAYS_INLINE void step() {
+        for (due += n_lines; due >= n_steps; due -= n_steps) {
             const matrix& m = matrices[matrix_at];
-            const float* row = m.data + row_at * m.stride;
-            for (index_t c = 0; c < d; c += k_line) {
-                if (m.write) __builtin_prefetch(row + c, 1, 2);
-                else __builtin_prefetch(row + c, 0, 2);
-            }
-            if (++row_at == n_rows) {
-                row_at = 0;
-                ++matrix_at;
-            }
+            const float* const line = m.data + row_at * m.stride + column_at;
+            if (m.write) __builtin_prefetch(line, 1, 2);
+            else __builtin_prefetch(line, 0, 2);
+            if ((column_at += k_line) < d) continue;
+            column_at = 0;
+            if (++row_at < n_rows) continue;
+            row_at = 0;
+            if (++matrix_at < n_matrices) continue;
+            n_lines = due = 0;
+            break;
         }
     }
 };
@@ -90,7 +95,7 @@ struct operand_c {
     bool accumulate = false;
     const float* row_scale = nullptr;  ///< [m] or null
 };
-/// C [m, n] (+)= A [m, k] · B [k, n], each row then times row_scale. With a queue, prefetches a little with each tile.
+/// C [m, n] (+)= A [m, k] · B [k, n], each row then times row_scale. With a queue, prefetches a little with each k_queue_depths of a tile.
 struct product {
     index_t m = 0, n = 0, k = 0;
     operand_a a;
@@ -98,6 +103,8 @@ struct product {
     operand_c c;
     prefetch_queue* prefetch = nullptr;
 };
+
+inline constexpr index_t k_queue_depths = 4;
 
 /// One register tile: rows [0, rows) of C, rows ≤ MR, and `columns` columns, which end in the last of the NV vectors.
 template <int MR, int NV>
@@ -114,19 +121,22 @@ INSTAR_NOINLINE inline void multiply_tile(const product& x, const float* a, cons
         a3[(MR + 2) / 3];  // a pointer for three rows: base, base + stride, base + 2·stride are x86 address forms
 #pragma GCC unroll 16
     for (int g = 0; g < (MR + 2) / 3; ++g) a3[g] = a + 3 * g * a_row;
-    for (index_t l = x.k; l > 0; --l) {
-        f32 bv[NV];
+    for (index_t left = x.k; left > 0; left -= k_queue_depths) {
+        if (x.prefetch != nullptr) x.prefetch->step();
+        for (index_t l = left < k_queue_depths ? left : k_queue_depths; l > 0; --l) {
+            f32 bv[NV];
 #pragma GCC unroll 16
-        for (int v = 0; v < NV; ++v) bv[v] = load(b + v * k_lanes);
+            for (int v = 0; v < NV; ++v) bv[v] = load(b + v * k_lanes);
 #pragma GCC unroll 16
-        for (int i = 0; i < MR; ++i) {
-            const f32 av = broadcast(a3[i / 3][(i % 3) * a_row]);
+            for (int i = 0; i < MR; ++i) {
+                const f32 av = broadcast(a3[i / 3][(i % 3) * a_row]);
 #pragma GCC unroll 16
-            for (int v = 0; v < NV; ++v) sum[i][v] = fma(av, bv[v], sum[i][v]);
+                for (int v = 0; v < NV; ++v) sum[i][v] = fma(av, bv[v], sum[i][v]);
+            }
+            b += b_row;
+#pragma GCC unroll 16
+            for (int g = 0; g < (MR + 2) / 3; ++g) a3[g] += a_step;
         }
-        b += b_row;
-#pragma GCC unroll 16
-        for (int g = 0; g < (MR + 2) / 3; ++g) a3[g] += a_step;
     }
     const index_t last = columns - (NV - 1) * k_lanes;  // columns of the last vector
 #pragma GCC unroll 16
@@ -152,7 +162,6 @@ inline void multiply_panel(const product& x, const float* b, index_t b_row, floa
     constexpr int k_rows = k_tile_rows<NV>;
     for (index_t i = 0; i < x.m; i += k_rows) {
         const index_t rows = x.m - i < k_rows ? x.m - i : k_rows;
-        if (x.prefetch != nullptr) x.prefetch->step();
         const float* scale = x.c.row_scale != nullptr ? x.c.row_scale + i : nullptr;
         if (rows > k_rows / 2) {
             multiply_tile<k_rows, NV>(x, x.a.data + i * x.a.row, b, b_row, c + i * x.c.row, scale, rows, columns);
@@ -162,8 +171,17 @@ inline void multiply_panel(const product& x, const float* b, index_t b_row, floa
     }
 }
 
-/// About how many tiles a product is cut into.
-constexpr index_t tile_count(index_t m, index_t n) { return panel_count(vectors_of(n)) * (m / k_tile_rows_max + 1); }
+/// How often a product calls prefetch_queue::step.
+constexpr index_t queue_steps(index_t m, index_t n, index_t k) {
+    const index_t vectors = vectors_of(n), panels = panel_count(vectors);
+    index_t tiles = 0;
+    for (index_t p = 0; p < panels; ++p) {
+        const index_t width = panel_begin(vectors, p + 1) - panel_begin(vectors, p);
+        const index_t rows = width == 4 ? k_tile_rows<4> : width == 3 ? k_tile_rows<3> : width == 2 ? k_tile_rows<2> : k_tile_rows<1>;
+        tiles += (m + rows - 1) / rows;
+    }
+    return tiles * ((k + k_queue_depths - 1) / k_queue_depths);
+}
 
 INSTAR_NOINLINE inline void multiply(const product& x) {
     const index_t vectors = vectors_of(x.n), panels = panel_count(vectors);

@@ -312,14 +312,19 @@ struct gemm_ahead {
     const char* at;
     index_t step;
 };
-/// The panel of op(b) after b's, of `lanes` too, in `Tiles` parts, the q-th of them; or nothing new when it is not `there`. It comes from
-/// the third level or memory, and only its first tile would wait for it: 5 % of the time.
+/// The panel of op(b) after b's, of `lanes` too, asked for in the time of up to Tiles tiles, of n the q-th; or nothing new when it is not
+/// `there`. It comes from the third level or memory, and only its first tile would wait for it: 5 % of the time. Asked for within two tiles,
+/// its lines fill the cache's buffers, which costs 1 to 2 %.
 template <index_t Tiles>
-INSTAR_ALWAYS_INLINE gemm_ahead gemm_next_panel(const float* b, index_t lanes, index_t q, bool there) {
-    constexpr index_t k_step = k_gemm_columns * 4 / Tiles;
-    if (!there || q >= Tiles) return {reinterpret_cast<const char*>(b), 0};
-    return {reinterpret_cast<const char*>(b + k_gemm_columns * lanes) + q * lanes * k_step, k_step};
+INSTAR_ALWAYS_INLINE gemm_ahead gemm_next_panel(const float* b, index_t lanes, index_t q, index_t n, bool there) {
+    index_t tiles = Tiles;
+    while (tiles > n) tiles /= 2;
+    if (!there || q >= tiles) return {reinterpret_cast<const char*>(b), 0};
+    const index_t step = k_gemm_columns * 4 / tiles;
+    return {reinterpret_cast<const char*>(b + k_gemm_columns * lanes) + q * lanes * step, step};
 }
+
+inline constexpr index_t k_gemm_least_apart = 8;  ///< lanes between a tile's requests for its rows of c
 
 /// c[Rows, columns] (+)= a · b (+ bias) over k lanes of depths. a: [k][Rows] packed; b: rows of Vectors · k_lanes, ldb apart;
 /// columns ≤ Vectors · k_lanes, and more than one vector less unless tiles have one width. next: the panel that follows, asked for while
@@ -330,29 +335,44 @@ inline void gemm_tile(index_t k, const float* INSTAR_RESTRICT a, const float* IN
     f32 sum[Rows][Vectors];
 #pragma GCC unroll 16
     for (int i = 0; i < Rows; ++i) {
-        // c is wanted at the end; asked for now, it arrives while the products run.
-        __builtin_prefetch(c + i * ldc, 1);
-        if constexpr (Vectors > 1) __builtin_prefetch(c + i * ldc + k_lanes, 1);
 #pragma GCC unroll 4
         for (int v = 0; v < Vectors; ++v) sum[i][v] = broadcast(0.0f);
     }
-    for (index_t p = 0; p < k; ++p, a += Rows, b += ldb, next.at += next.step) {
-        // Panels exceed the first-level cache. Its own prefetcher is nearly enough while the core is one's own (0 to 3 % slower without these
-        // requests), not when something else slows the caches (up to 14 %).
-        constexpr index_t k_ahead = 8;
-        __builtin_prefetch(a + k_ahead * Rows);
-        __builtin_prefetch(b + k_ahead * ldb);
-        if constexpr (Vectors > 1) __builtin_prefetch(b + k_ahead * ldb + k_lanes);
-        __builtin_prefetch(next.at, 0, 2);
-        f32 y[Vectors];
+    // c is wanted at the end, and asked for ahead: a row at a time in the second half of the depths, or all of it when there are few. Long
+    // panels pass through the first-level cache meanwhile, and all rows at once would keep them waiting (4 % where c comes from memory).
+    const auto ask_for = [&](index_t row) {
+        __builtin_prefetch(c + row * ldc, 1);
+        if constexpr (Vectors > 1) __builtin_prefetch(c + row * ldc + k_lanes, 1);
+    };
+    const index_t apart = k / (2 * Rows);
+    index_t p = 0, stop = k, row = 0;
+    if (apart >= k_gemm_least_apart) {
+        stop = k - Rows * apart;
+    } else {
+        for (; row < Rows; ++row) ask_for(row);
+    }
+    while (true) {
+        for (; p < stop; ++p, a += Rows, b += ldb, next.at += next.step) {
+            // Panels exceed the first-level cache. Its own prefetcher is nearly enough while the core is one's own (0 to 3 % slower without
+            // these requests), not when something else slows the caches (up to 14 %).
+            constexpr index_t k_ahead = 8;
+            __builtin_prefetch(a + k_ahead * Rows);
+            __builtin_prefetch(b + k_ahead * ldb);
+            if constexpr (Vectors > 1) __builtin_prefetch(b + k_ahead * ldb + k_lanes);
+            __builtin_prefetch(next.at, 0, 2);
+            f32 y[Vectors];
 #pragma GCC unroll 4
-        for (int v = 0; v < Vectors; ++v) y[v] = load(b + v * k_lanes);
+            for (int v = 0; v < Vectors; ++v) y[v] = load(b + v * k_lanes);
 #pragma GCC unroll 16
-        for (int i = 0; i < Rows; ++i) {
-            const f32 x = Input::spread(a + i);
+            for (int i = 0; i < Rows; ++i) {
+                const f32 x = Input::spread(a + i);
 #pragma GCC unroll 4
-            for (int v = 0; v < Vectors; ++v) sum[i][v] = Input::multiply_add(x, y[v], sum[i][v]);
+                for (int v = 0; v < Vectors; ++v) sum[i][v] = Input::multiply_add(x, y[v], sum[i][v]);
+            }
         }
+        if (p >= k) break;
+        ask_for(row++);
+        stop += apart;
     }
     // How many of a vector's lanes are columns. All of them but in the last, and in the one before it when tiles have one width.
     constexpr int k_whole = Input::k_tile_widths == 1 ? 0 : Vectors - 1;
@@ -412,7 +432,7 @@ template <class Input>
 struct gemm_panels {
     static constexpr int k_rows = k_gemm_rows;
     static constexpr bool k_whole_tiles = false;
-    static constexpr index_t k_ahead_tiles = 2;  ///< tiles in whose time the next panel of op(b) is asked for
+    static constexpr index_t k_ahead_tiles = 8;  ///< tiles in whose time the next panel of op(b) is asked for
 
     static INSTAR_ALWAYS_INLINE index_t first_row(index_t rows, index_t q, index_t n_panels) { return gemm_panel(rows, q, n_panels); }
     static INSTAR_ALWAYS_INLINE void begin() {}
@@ -506,7 +526,7 @@ inline void gemm_compute(const basic_gemm_problem<T>& g, const gemm_part& part, 
             [[maybe_unused]] const T* bias = last && g.bias != nullptr ? g.bias + j : nullptr;
             for (index_t q = 0; q < n_panels; ++q) {
                 const index_t r0 = panels::first_row(rows, q, n_panels), r1 = panels::first_row(rows, q + 1, n_panels);
-                const auto next = gemm_next_panel<panels::k_ahead_tiles>(b, lanes, q, part.packed_b != nullptr && j + k_gemm_columns < part.j1);
+                const auto next = gemm_next_panel<panels::k_ahead_tiles>(b, lanes, q, n_panels, part.packed_b != nullptr && j + k_gemm_columns < part.j1);
                 if constexpr (!std::is_same_v<T, float>) {
                     detail::gemm_rounded_tile<Input>(g, part.i0 + r0, j, r1 - r0, columns, lanes, a_scratch + r0 * lanes, b, p0 == 0, last, next);
                     continue;

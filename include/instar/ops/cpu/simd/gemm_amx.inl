@@ -70,24 +70,25 @@ struct gemm_panels<gemm_amx_input> {
         float* const sums = whole ? c : copy;
         const index_t stride = whole ? ldc : k_gemm_columns;
         const float* start = accumulate ? sums : bias;
-        if (whole) {
+        if (whole && accumulate) {
             for (index_t i = 0; i < rows; ++i) {
                 __builtin_prefetch(c + i * ldc, 1);
                 __builtin_prefetch(c + i * ldc + k_lanes, 1);
             }
-        } else if (accumulate) {
+        } else if (!whole && accumulate) {
             for (index_t i = 0; i < rows; ++i) copy_row(copy + i * k_gemm_columns, c + i * ldc, columns);
-        } else if (bias != nullptr) {
+        } else if (!whole && bias != nullptr) {
             copy_row(bias_copy, bias, columns);
             start = bias_copy;
         }
         const index_t start_stride = accumulate ? stride : 0;  // one row of biases for all rows
+        const float* const wanted = whole && !accumulate ? c : nullptr;
         if (rows > k_tile) {
-            if (columns > k_tile) sum<2, 2>(sums, stride, start, start_stride, rows, lanes, a, b, ldb, next);
-            else sum<2, 1>(sums, stride, start, start_stride, rows, lanes, a, b, ldb, next);
+            if (columns > k_tile) sum<2, 2>(sums, stride, start, start_stride, rows, lanes, a, b, ldb, wanted, next);
+            else sum<2, 1>(sums, stride, start, start_stride, rows, lanes, a, b, ldb, wanted, next);
         } else {
-            if (columns > k_tile) sum<1, 2>(sums, stride, start, start_stride, rows, lanes, a, b, ldb, next);
-            else sum<1, 1>(sums, stride, start, start_stride, rows, lanes, a, b, ldb, next);
+            if (columns > k_tile) sum<1, 2>(sums, stride, start, start_stride, rows, lanes, a, b, ldb, wanted, next);
+            else sum<1, 1>(sums, stride, start, start_stride, rows, lanes, a, b, ldb, wanted, next);
         }
         const bool add_bias = accumulate && bias != nullptr;
         if (whole && !add_bias) return;
@@ -112,7 +113,7 @@ private:
     /// sums[16 · Rows, 16 · Columns] = start + a · b; start: rows of floats start_stride apart, or zeros.
     template <int Rows, int Columns>
     static INSTAR_ALWAYS_INLINE void sum(float* sums, index_t stride, const float* start, index_t start_stride, index_t rows, index_t lanes,
-                                         const float* a, const float* b, index_t ldb, gemm_ahead next) {
+                                         const float* a, const float* b, index_t ldb, const float* wanted, gemm_ahead next) {
         if (start == nullptr) {
             asm volatile("tilezero %tmm0\n\ttilezero %tmm1\n\ttilezero %tmm2\n\ttilezero %tmm3");
         } else {
@@ -127,8 +128,14 @@ private:
         }
         const index_t b_stride = ldb * 4, c_stride = stride * 4;
         const float* const end = a + lanes * rows;
+        index_t wanted_rows = wanted != nullptr ? k_rows : 0;
+        const index_t rows_a_step = lanes > 0 ? (k_rows * k_tile + lanes - 1) / lanes : 0;
         for (; a < end; a += k_tile * rows, b += k_tile * ldb, next.at += k_tile * next.step) {
             for (index_t line = 0; line < k_tile * next.step; line += 64) __builtin_prefetch(next.at + line, 0, 2);
+            for (index_t n = rows_a_step; n > 0 && wanted_rows > 0; --n, --wanted_rows, wanted += stride) {
+                __builtin_prefetch(wanted, 1);
+                __builtin_prefetch(wanted + k_lanes, 1);
+            }
             asm volatile("tileloadd (%0,%1,1), %%tmm4" : : "r"(a), "r"(index_t{64}) : "memory");
             asm volatile("tileloadd (%0,%1,1), %%tmm6\n\ttdpbf16ps %%tmm6, %%tmm4, %%tmm0" : : "r"(b), "r"(b_stride) : "memory");
             if constexpr (Columns == 2) asm volatile("tileloadd (%0,%1,1), %%tmm7\n\ttdpbf16ps %%tmm7, %%tmm4, %%tmm1" : : "r"(b + k_tile), "r"(b_stride) : "memory");
