@@ -60,6 +60,16 @@ if(INSTAR_WITH_LIBZIP)
     endif()
 endif()
 
+# libjpeg-turbo: only where it is asked for, since its pixels are not quite those of stb_image.
+if(INSTAR_WITH_TURBOJPEG)
+    find_path(INSTAR_TURBOJPEG_INCLUDE_DIR turbojpeg.h)
+    find_library(INSTAR_TURBOJPEG_LIBRARY turbojpeg)
+    mark_as_advanced(INSTAR_TURBOJPEG_INCLUDE_DIR INSTAR_TURBOJPEG_LIBRARY)
+    if(NOT INSTAR_TURBOJPEG_INCLUDE_DIR OR NOT INSTAR_TURBOJPEG_LIBRARY)
+        message(FATAL_ERROR "INSTAR_WITH_TURBOJPEG is ON, but turbojpeg.h or libturbojpeg was not found (Debian: libturbojpeg0-dev)")
+    endif()
+endif()
+
 # CUDA: the toolkit alone makes instar::cuda; own .cu sources need nvcc as well.
 set(INSTAR_ENABLE_CUDA OFF)
 find_package(CUDAToolkit QUIET)
@@ -78,5 +88,5 @@ if(INSTAR_BUILD_CUDA STREQUAL "AUTO" OR INSTAR_BUILD_CUDA)
     endif()
 endif()
 if(PROJECT_IS_TOP_LEVEL)
-    message(STATUS "instar ${PROJECT_VERSION}: zlib ${INSTAR_HAVE_ZLIB}, libzip ${INSTAR_HAVE_LIBZIP}, CUDA toolkit ${INSTAR_HAVE_CUDA_TOOLKIT}, own .cu sources ${INSTAR_ENABLE_CUDA}")
+    message(STATUS "instar ${PROJECT_VERSION}: zlib ${INSTAR_HAVE_ZLIB}, libzip ${INSTAR_HAVE_LIBZIP}, libjpeg-turbo ${INSTAR_WITH_TURBOJPEG}, CUDA toolkit ${INSTAR_HAVE_CUDA_TOOLKIT}, own .cu sources ${INSTAR_ENABLE_CUDA}")
 endif()

@@ -40,6 +40,7 @@ quick_packages=(
 # shellcheck disable=SC2034
 test_packages=(
     "libbenchmark-dev header benchmark/benchmark.h"
+    "libturbojpeg0-dev header turbojpeg.h"
     "clang-19 command clang++-19"
     "libclang-rt-19-dev file-of-clang libclang_rt.fuzzer*.a"
 )

@@ -6,7 +6,7 @@
 #
 #   dev       g++, AddressSanitizer and UndefinedBehaviorSanitizer: unit, grad, golden, emulated
 #   release   g++ -O3 -Werror: unit, grad, golden, headers, consumers, examples (also on the emulated device), and the compile-time budget
-#   clang     clang++-19 -Werror: all headers in one file, unit, fuzz targets for some seconds each
+#   clang     clang++-19 -Werror: all headers in one file, unit, fuzz targets for some seconds each; JPEG by libjpeg-turbo
 #   cuda      nvcc for sm_80 and sm_90a: operators, the GPU's ladders, consumer, GPU tests (skipped where there is no GPU)
 #
 # Installs what is missing (see common.sh). INSTAR_DATA names the folder of real data; tests that need it say so without it.
@@ -109,14 +109,15 @@ if ((quick)); then
 else
     part dev "g++, ASan and UBSan"
     # Line tables are all that a report needs here; the preset's -g is for gdb.
-    if run dev.configure cmake --preset dev -DCMAKE_CXX_FLAGS_DEBUG="-O1 -g1" -DINSTAR_BUILD_EXAMPLES=OFF -DINSTAR_BUILD_COMPILED=OFF \
-        -DINSTAR_TEST_HEADERS=OFF; then
+    if run dev.configure cmake --preset dev -DCMAKE_CXX_FLAGS_DEBUG="-O1 -g1" -DINSTAR_BUILD_EXAMPLES=OFF -DINSTAR_BUILD_COMPILED=ON \
+        -DINSTAR_EXAMPLES_EMULATED=ON -DINSTAR_TEST_HEADERS=OFF "-DINSTAR_TEST_COMPILED=unit;grad;golden;emulated"; then
         run dev.build build build/dev all || true
         tests dev.test build/dev
     fi
 
     part release "g++ -O3"
-    if run release.configure cmake --preset release -DINSTAR_BUILD_CUDA=OFF -DINSTAR_EXAMPLES_EMULATED=ON "-DINSTAR_TEST_LABELS=unit;grad;golden"; then
+    if run release.configure cmake --preset release -DINSTAR_BUILD_CUDA=OFF -DINSTAR_EXAMPLES_EMULATED=ON "-DINSTAR_TEST_LABELS=unit;grad;golden" \
+        "-DINSTAR_TEST_COMPILED=grad;golden"; then
         run release.build build build/release all || true
         tests release.test build/release
         # Benchmarks need only compile here.
@@ -127,8 +128,8 @@ else
         grep -E '^ +[0-9.]+ +[0-9.]+  |measured,' "$log" | tail -n 20 || true
     fi
 
-    part clang "clang++-19 -O2, fuzz targets"
-    if run clang.configure cmake --preset clang -DCMAKE_CXX_FLAGS_RELEASE=-O2 -DINSTAR_BUILD_EXAMPLES=OFF -DINSTAR_BUILD_BENCHMARKS=OFF \
+    part clang "clang++-19 -O2, JPEG by libjpeg-turbo, fuzz targets"
+    if run clang.configure cmake --preset clang -DCMAKE_CXX_FLAGS_RELEASE=-O2 -DINSTAR_WITH_TURBOJPEG=ON -DINSTAR_BUILD_EXAMPLES=OFF -DINSTAR_BUILD_BENCHMARKS=OFF \
         -DINSTAR_BUILD_COMPILED=OFF -DINSTAR_TEST_CONSUMERS=OFF -DINSTAR_TEST_LABELS=unit -DINSTAR_TEST_HEADERS=TOGETHER; then
         run clang.build build build/clang all || true
         tests clang.test build/clang

@@ -5,6 +5,8 @@
 #include <map>
 
 #include "instar/cluster/agglomerative.hpp"
+#include "instar/cluster/cuda/agglomerative.cuh"
+#include "instar/core/cpu_context.hpp"
 #include "support/clustering_checks.hpp"
 #include "support/emulated.hpp"
 

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "instar/core/cpu_context.hpp"
 #include "instar/nn/transformer_block.hpp"
 #include "support/emulated.hpp"
 

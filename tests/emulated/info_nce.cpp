@@ -5,7 +5,10 @@
 
 #include <doctest/doctest.h>
 
+#include "instar/core/cpu_context.hpp"
 #include "instar/ops/contrastive.hpp"
+#include "instar/ops/cuda/info_nce.cuh"
+#include "instar/ops/cuda/siglip.cuh"
 #include "instar/ops/info_nce.hpp"
 #include "instar/ops/ref/info_nce.hpp"
 #include "instar/ops/ref/siglip.hpp"

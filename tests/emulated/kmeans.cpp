@@ -3,7 +3,9 @@
 #include <cmath>
 #include <limits>
 
+#include "instar/cluster/cuda/kmeans.cuh"
 #include "instar/cluster/kmeans.hpp"
+#include "instar/core/cpu_context.hpp"
 #include "support/clustering_checks.hpp"
 #include "support/emulated.hpp"
 

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "instar/cluster/cuda/knn.cuh"
 #include "instar/cluster/knn.hpp"
 #include "support/clustering_checks.hpp"
 #include "support/emulated.hpp"

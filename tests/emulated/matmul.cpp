@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include "instar/cuda/matmul.hpp"
 #include "instar/ops/linear.hpp"
 #include "instar/ops/ref/gemm.hpp"
 #include "instar/ops/ref/linear.hpp"

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "instar/cluster/cuda/mini_batch_kmeans.cuh"
 #include "instar/cluster/mini_batch_kmeans.hpp"
 #include "support/clustering_checks.hpp"
 #include "support/emulated.hpp"

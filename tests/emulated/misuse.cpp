@@ -15,6 +15,7 @@
 #include "instar/ops/cross_entropy.hpp"
 #include "instar/ops/embedding.hpp"
 #include "instar/ops/gelu.hpp"
+#include "instar/ops/gemm.hpp"
 #include "instar/ops/info_nce.hpp"
 #include "instar/ops/l2_normalize.hpp"
 #include "instar/ops/layer_norm.hpp"

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "instar/cluster/cuda/nn_descent.cuh"
 #include "instar/cluster/nn_descent.hpp"
 #include "support/clustering_checks.hpp"
 #include "support/emulated.hpp"

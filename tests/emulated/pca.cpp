@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "instar/cluster/cuda/pca.cuh"
 #include "instar/cluster/pca.hpp"
 #include "support/clustering_checks.hpp"
 #include "support/emulated.hpp"

@@ -1,6 +1,7 @@
 // The three towers of CLIBD against timm and transformers: the file's weights load under CLIBD's names, LoRA included, and give its embeddings.
 #include <doctest/doctest.h>
 
+#include "instar/core/cpu_context.hpp"
 #include "instar/nn/clip_io.hpp"
 #include "support/golden_fill.hpp"
 #include "support/temp_folder.hpp"

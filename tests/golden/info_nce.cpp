@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include "instar/core/cpu_context.hpp"
 #include "instar/ops/contrastive.hpp"
 #include "instar/ops/siglip.hpp"
 #include "support/golden_fill.hpp"

@@ -1,6 +1,7 @@
 // Residual networks against torchvision: features, logits, loss, running statistics and every parameter's gradient.
 #include <doctest/doctest.h>
 
+#include "instar/core/cpu_context.hpp"
 #include "instar/nn/resnet.hpp"
 #include "instar/ops/cross_entropy.hpp"
 #include "support/golden_fill.hpp"

@@ -1,6 +1,7 @@
 // The vision transformer against timm: features, logits, loss and every parameter's gradient; equal under instar's names.
 #include <doctest/doctest.h>
 
+#include "instar/core/cpu_context.hpp"
 #include "instar/nn/vit_io.hpp"
 #include "instar/ops/cross_entropy.hpp"
 #include "support/golden_fill.hpp"

@@ -2,6 +2,7 @@
 // missing modalities and dropout; pieces of a batch (GradCache) against the whole.
 #include <doctest/doctest.h>
 
+#include "instar/core/cpu_context.hpp"
 #include "instar/nn/clip.hpp"
 #include "support/gradient_check.hpp"
 

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "instar/core/cpu_context.hpp"
 #include "instar/ops/batch_norm.hpp"
 #include "instar/ops/conv2d.hpp"
 #include "instar/ops/max_pool2d.hpp"

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "instar/core/cpu_context.hpp"
 #include "instar/ops/gelu.hpp"
 #include "support/gradient_check.hpp"
 

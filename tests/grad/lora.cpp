@@ -1,6 +1,7 @@
 // LoRA in double: what merge() writes, gradients of A, B and whole parameters against central differences, and that all else stays.
 #include <doctest/doctest.h>
 
+#include "instar/core/cpu_context.hpp"
 #include "instar/nn/bert.hpp"
 #include "instar/nn/lora.hpp"
 #include "instar/nn/vit.hpp"

@@ -5,6 +5,7 @@
 #include <map>
 #include <tuple>
 
+#include "instar/core/cpu_context.hpp"
 #include "instar/nn/vit.hpp"
 #include "support/gradient_check.hpp"
 

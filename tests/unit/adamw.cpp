@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include "instar/core/cpu_context.hpp"
 #include "instar/ops/ref/adamw.hpp"
 #include "support/compare.hpp"
 #include "support/levels.hpp"

@@ -15,6 +15,7 @@
 #include "instar/nn/vit.hpp"
 #include "instar/ops/adamw.hpp"
 #include "instar/ops/attention.hpp"
+#include "instar/ops/cpu/bf16_rows.hpp"
 #include "instar/ops/cross_entropy.hpp"
 #include "instar/ops/dropout.hpp"
 #include "instar/ops/elementwise.hpp"

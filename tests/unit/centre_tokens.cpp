@@ -1,5 +1,6 @@
 // Centred tokens: forward and backward against the reference, in place and strided, threads, bad shapes.
 
+#include "instar/core/cpu_context.hpp"
 #include "instar/ops/centre_tokens.hpp"
 
 #include <doctest/doctest.h>

@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include "instar/core/cpu_context.hpp"
 #include "instar/ops/contrastive.hpp"
 #include "support/gradient_check.hpp"
 #include "support/info_nce.hpp"

@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include "instar/core/cpu_context.hpp"
 #include "instar/ops/ref/batch_norm.hpp"
 #include "instar/ops/ref/conv2d.hpp"
 #include "instar/ops/ref/max_pool2d.hpp"

@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include "instar/core/cpu_context.hpp"
 #include "instar/ops/ref/elementwise.hpp"
 #include "support/compare.hpp"
 #include "support/levels.hpp"

@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include "instar/core/cpu_context.hpp"
 #include "instar/ops/ref/embedding.hpp"
 #include "support/compare.hpp"
 #include "support/levels.hpp"

@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include "instar/core/cpu_context.hpp"
 #include "instar/ops/cross_entropy.hpp"
 #include "instar/ops/focal_loss.hpp"
 #include "instar/ops/ref/focal_loss.hpp"

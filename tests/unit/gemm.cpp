@@ -5,6 +5,8 @@
 
 #include <doctest/doctest.h>
 
+#include "instar/core/cpu_context.hpp"
+#include "instar/core/parallel_for.hpp"
 #include "instar/ops/gemm.hpp"
 #include "instar/ops/ref/gemm.hpp"
 #include "support/compare.hpp"

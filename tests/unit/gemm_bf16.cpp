@@ -7,6 +7,7 @@
 
 #include <doctest/doctest.h>
 
+#include "instar/core/cpu_context.hpp"
 #include "instar/ops/conv2d.hpp"
 #include "instar/ops/gemm.hpp"
 #include "instar/ops/linear.hpp"

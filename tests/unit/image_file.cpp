@@ -139,6 +139,27 @@ TEST_CASE("image_file: broken files are named with their cause") {
     CHECK_THROWS_AS(data::read_image("/nowhere/at/all.jpg"), io_error);
 }
 
+TEST_CASE("image_file: bytes before the end marker do no harm, damaged data are an error or a picture of the right size") {
+    const std::string jpeg = data::encode_jpeg(checks(40, 40));
+    CHECK(decode(jpeg.substr(0, jpeg.size() - 2) + std::string(5, '\x11') + jpeg.substr(jpeg.size() - 2)).height == 40);
+    const std::size_t scan = jpeg.find("\xff\xda");
+    REQUIRE(scan != std::string::npos);
+    int n_errors = 0;
+    for (std::size_t at = scan + 14; at + 12 < jpeg.size(); at += 9) {
+        std::string damaged = jpeg;
+        for (std::size_t i = 0; i < 8; ++i) damaged[at + i] = '\x55';
+        try {
+            const data::image x = decode(damaged);
+            CHECK(x.height == 40);
+            CHECK(x.pixels.size() == 3 * 40 * 40);
+        } catch (const parse_error& e) {
+            ++n_errors;
+            CHECK(contains(e.what(), "a photo: "));
+        }
+    }
+    CHECK(n_errors > 0);
+}
+
 TEST_CASE("image_file: EXIF that makes no sense leaves the image as it is") {
     using data::detail::exif_orientation;
     const auto make = [](bool little, int count, int tag, int type, int value) {

@@ -5,6 +5,8 @@
 
 #include <doctest/doctest.h>
 
+#include "instar/core/cpu_context.hpp"
+#include "instar/ops/cpu/info_nce_tiles.hpp"
 #include "instar/ops/ref/info_nce.hpp"
 #include "support/info_nce.hpp"
 #include "support/levels.hpp"

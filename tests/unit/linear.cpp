@@ -4,6 +4,8 @@
 
 #include <doctest/doctest.h>
 
+#include "instar/core/cpu_context.hpp"
+#include "instar/ops/cpu/simd/isa.hpp"
 #include "instar/ops/linear.hpp"
 #include "instar/ops/ref/linear.hpp"
 #include "support/compare.hpp"

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "instar/core/cpu_context.hpp"
 #include "instar/ops/patch_embedding.hpp"
 #include "instar/ops/ref/patch_embedding.hpp"
 #include "support/compare.hpp"

@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include "instar/core/cpu_context.hpp"
 #include "instar/ops/ref/relu.hpp"
 #include "instar/ops/relu.hpp"
 #include "support/compare.hpp"

@@ -6,6 +6,7 @@
 
 #include <doctest/doctest.h>
 
+#include "instar/core/cpu_context.hpp"
 #include "instar/core/element.hpp"
 #include "instar/core/philox.hpp"
 #include "instar/core/tensor.hpp"

@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include "instar/core/cpu_context.hpp"
 #include "instar/ops/l2_normalize.hpp"
 #include "instar/ops/ref/sup_con.hpp"
 #include "support/compare.hpp"

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include "instar/core/cpu_context.hpp"
 #include "instar/nn/vit_io.hpp"
 #include "support/compare.hpp"
 #include "support/temp_folder.hpp"

@@ -160,6 +160,8 @@ void gemm_by_rows(cpu_context& ctx, const basic_gemm_problem<T>& g, const basic_
     const index_t n_row_panels = ceil_div(g.m, cut.tile_rows);
     const index_t least = ceil_div(n_row_panels, cut.block_rows / cut.tile_rows);
     const index_t n_blocks = std::min(n_row_panels, std::max(ceil_div(least, threads) * threads, std::min(4 * threads, n_row_panels / 4)));
+    // The last two blocks of each thread in halves: whoever is late then keeps the others waiting half as long.
+    const index_t n_halved = n_row_panels >= 8 * n_blocks && threads > 1 ? std::min(n_blocks, 2 * threads) : 0, n_tasks = n_blocks + n_halved;
     const gemm_shared_scratch shared(packed_b != nullptr ? 0 : chunk_columns * cut.lanes(chunk_depth));
     const float* const panels = packed_b != nullptr ? packed_b : shared.data();
     for (index_t p0 = 0; p0 < g.k; p0 += chunk_depth) {
@@ -172,11 +174,13 @@ void gemm_by_rows(cpu_context& ctx, const basic_gemm_problem<T>& g, const basic_
                 const index_t group = task % n_groups * 8 * width;  // columns from j0
                 kernels.pack_b(shared.data() + cut.lanes(q0 - p0) * columns + group * cut.lanes(q1 - q0), g, j0 + group, std::min(j1, j0 + group + 8 * width), q0, q1);
             });
-            run_tasks(ctx, n_blocks, [&](index_t task) {
+            run_tasks(ctx, n_tasks, [&](index_t task) {
                 // Cut at whole tiles, so that panels are as tall as they can be.
-                const index_t i0 = cut.first_row(g.m, n_row_panels * task / n_blocks, n_row_panels);
-                const index_t i1 = cut.first_row(g.m, n_row_panels * (task + 1) / n_blocks, n_row_panels);
-                const gemm_part part{i0, i1, j0, j1, p0, p1, panels, j0, columns};
+                const auto first_row = [&](index_t i) {
+                    const index_t halves = i + std::min(i, n_blocks - n_halved);
+                    return cut.first_row(g.m, n_row_panels * halves / (2 * n_blocks), n_row_panels);
+                };
+                const gemm_part part{first_row(task), first_row(task + 1), j0, j1, p0, p1, panels, j0, columns};
                 kernels.compute(g, part, gemm_thread_scratch::mine().a(cut), nullptr);
             });
         }

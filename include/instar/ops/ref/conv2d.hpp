@@ -5,6 +5,8 @@
 //
 //     ops::ref::conv2d_forward(y, x, weight, bias, shape);
 
+#include <vector>
+
 #include "instar/ops/conv2d.hpp"
 #include "instar/ops/ref/convert.hpp"
 

@@ -5,6 +5,8 @@
 //
 //     ops::ref::siglip<float>(loss, da, db, d_logit_scale, d_logit_bias, a, b, logit_scale, logit_bias, {}, {});
 
+#include <vector>
+
 #include "instar/ops/ref/info_nce.hpp"
 #include "instar/ops/siglip.hpp"
 
