@@ -19,11 +19,11 @@
 
 namespace instar::data::detail {
 
-/// True of a warning that says nothing about the picture: bytes between its end and the next marker.
+/// True of a warning that need not mean damage: bytes between the end of a scan and the next marker. Damage that shows in this alone passes.
 inline bool turbojpeg_warning_is_harmless(std::string_view text) { return text.find("extraneous bytes before marker") != std::string_view::npos; }
 
 /// The pixels of a JPEG, as RGB, not oriented. `fail` is called with what is wrong and does not return; `check` with width and height before
-/// the pixels are decoded. Damaged data that libjpeg-turbo would fill up and warn of is an error.
+/// the pixels are decoded. Where libjpeg-turbo would fill up damaged data, what it warns of first is an error, unless it is harmless.
 template <class Check, class Fail>
 image decode_jpeg_by_turbojpeg(std::span<const std::uint8_t> bytes, Check&& check, Fail&& fail) {
     const std::unique_ptr<std::remove_pointer_t<tjhandle>, int (*)(tjhandle)> turbo(tjInitDecompress(), tjDestroy);

@@ -136,7 +136,7 @@ inline void forward_head(const attention_head<float>& head, index_t first, index
         prefetch.add(head.next->v.data, head.next->v.stride, false);
         prefetch.add(head.next->q.data, head.next->q.stride, false);
         prefetch.add(head.next->out.data, head.next->out.stride, true);
-        // As many whole blocks as there are, and a bit for the rest: what is asked for late is of no use.
+        // Done when the whole blocks are, before a last block of fewer rows: what is asked for late is of no use.
         const index_t blocks = last - first < k_block_rows ? 1 : (last - first) / k_block_rows, rows = last - first < k_block_rows ? last - first : k_block_rows;
         prefetch.plan(head.seq_len, d, blocks * (queue_steps(rows, n, d) + queue_steps(rows, d, n)));
     }

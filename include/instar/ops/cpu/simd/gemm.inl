@@ -324,7 +324,7 @@ INSTAR_ALWAYS_INLINE gemm_ahead gemm_next_panel(const float* b, index_t lanes, i
     return {reinterpret_cast<const char*>(b + k_gemm_columns * lanes) + q * lanes * step, step};
 }
 
-inline constexpr index_t k_gemm_least_apart = 8;  ///< lanes between a tile's requests for its rows of c
+inline constexpr index_t k_gemm_least_apart = 8;  ///< fewest lanes between a tile's requests for rows of c; closer, all are asked for at once
 
 /// c[Rows, columns] (+)= a · b (+ bias) over k lanes of depths. a: [k][Rows] packed; b: rows of Vectors · k_lanes, ldb apart;
 /// columns ≤ Vectors · k_lanes, and more than one vector less unless tiles have one width. next: the panel that follows, asked for while

@@ -70,19 +70,19 @@ struct gemm_panels<gemm_amx_input> {
         float* const sums = whole ? c : copy;
         const index_t stride = whole ? ldc : k_gemm_columns;
         const float* start = accumulate ? sums : bias;
-        if (whole && accumulate) {
-            for (index_t i = 0; i < rows; ++i) {
+        const float* const wanted = whole && !accumulate ? c : nullptr;  // else c is needed now, or goes through the copy
+        if (whole) {
+            for (index_t i = 0; accumulate && i < rows; ++i) {
                 __builtin_prefetch(c + i * ldc, 1);
                 __builtin_prefetch(c + i * ldc + k_lanes, 1);
             }
-        } else if (!whole && accumulate) {
+        } else if (accumulate) {
             for (index_t i = 0; i < rows; ++i) copy_row(copy + i * k_gemm_columns, c + i * ldc, columns);
-        } else if (!whole && bias != nullptr) {
+        } else if (bias != nullptr) {
             copy_row(bias_copy, bias, columns);
             start = bias_copy;
         }
         const index_t start_stride = accumulate ? stride : 0;  // one row of biases for all rows
-        const float* const wanted = whole && !accumulate ? c : nullptr;
         if (rows > k_tile) {
             if (columns > k_tile) sum<2, 2>(sums, stride, start, start_stride, rows, lanes, a, b, ldb, wanted, next);
             else sum<2, 1>(sums, stride, start, start_stride, rows, lanes, a, b, ldb, wanted, next);
@@ -110,7 +110,8 @@ private:
         }
     }
 
-    /// sums[16 · Rows, 16 · Columns] = start + a · b; start: rows of floats start_stride apart, or zeros.
+    /// sums[16 · Rows, 16 · Columns] = start + a · b; start: rows of floats start_stride apart, or zeros. wanted: what is asked for meanwhile,
+    /// 32 rows of c, `stride` apart, or nothing.
     template <int Rows, int Columns>
     static INSTAR_ALWAYS_INLINE void sum(float* sums, index_t stride, const float* start, index_t start_stride, index_t rows, index_t lanes,
                                          const float* a, const float* b, index_t ldb, const float* wanted, gemm_ahead next) {
